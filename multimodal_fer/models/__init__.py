@@ -1,0 +1,28 @@
+"""The networks, by name. A config's `model` field is a key of `MODELS`; nothing is imported by string."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from multimodal_fer.errors import WeightsError
+from multimodal_fer.models.face import FaceConfig, SEResNet
+from multimodal_fer.models.output import Output
+
+MODELS = {"se-resnet": (SEResNet, FaceConfig)}
+
+__all__ = ["MODELS", "FaceConfig", "Output", "SEResNet", "build"]
+
+
+def build(name: str, settings: Mapping[str, Any]) -> SEResNet:
+    """Make the untrained network `name`; every setting must be a field of its config.
+
+    Raises `WeightsError` for an unknown network or setting.
+    """
+    if name not in MODELS:
+        raise WeightsError(f"unknown model {name!r}; this version knows {sorted(MODELS)}")
+    network, config = MODELS[name]
+    unknown = sorted(set(settings) - {field.name for field in fields(config)})
+    if unknown:
+        raise WeightsError(f"model {name!r} has no setting {unknown}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    return network(config(**values))

@@ -1,0 +1,114 @@
+"""Bricks of the recipes' training loops: configuration, seeds, checkpoints. Inference never needs them."""
+
+import json
+import os
+import random
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy
+import torch
+
+from multimodal_fer.errors import ConfigError
+
+Config = TypeVar("Config")
+
+
+def load_config(config: type[Config], path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a flat TOML file into the dataclass `config`, then apply `key=value` overrides.
+
+    Raises `ConfigError` for an unknown key or a value of the wrong type: a typo must not train for
+    an hour with the default.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML ({error})") from None
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"override {override!r}: expected key=value")
+        values[key] = _parse_value(text)
+    kinds = {field.name: type(field.default) for field in fields(config)}  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in kinds:
+            raise ConfigError(f"{path}: unknown key {key!r}; known: {sorted(kinds)}")
+        values[key] = _checked(path, key, value, kinds[key])
+    return config(**values)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string: device=cuda
+
+
+def _checked(path: Path, key: str, value: Any, kind: type) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
+    if type(value) is not kind:
+        found = f"{value!r} ({type(value).__name__})"
+        raise ConfigError(f"{path}: {key} must be {kind.__name__}, found {found}")
+    return value
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch (every device)."""
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a CUDA device where there is one; any other name is handed to torch."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
+    """Write tensors and plain values so that a kill at any moment leaves the old or the new file."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU without executing anything that it holds."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def write_json(value: Any, path: str | Path) -> None:
+    """Write readable JSON atomically; NaN and infinity are refused."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def save_config(config: Any, path: str | Path) -> None:
+    """Write a resolved configuration, defaults included."""
+    write_json(asdict(config), path)
+
+
+def current_commit() -> str:
+    """The commit that the code ran at, with `+changes` where the tree differs from it."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        result = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        return result.stdout.strip() if result.returncode == 0 else ""
+
+    commit = git("rev-parse", "--short=12", "HEAD") or "unknown"
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+changes" if changed else commit

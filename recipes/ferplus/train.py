@@ -1,0 +1,167 @@
+"""Train a facial network on FER+.
+
+    python -m recipes.ferplus.train recipes/ferplus/compact.toml data=runs/ferplus.npz run=runs/compact
+
+Every epoch ends in `last.pt`; the same command continues from there to the same numbers. The averaged
+weights of the last epoch are the result: no epoch is picked by its score.
+"""
+
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from multimodal_fer.labels import FER_PLUS
+from multimodal_fer.metrics import classification_report
+from multimodal_fer.models import build
+from multimodal_fer.training import (
+    choose_device,
+    load_checkpoint,
+    load_config,
+    save_checkpoint,
+    save_config,
+    seed_everything,
+    write_json,
+)
+from recipes.ferplus.augment import augment
+from recipes.ferplus.prepare import distribution_targets, load_split, majority_targets
+
+SCHEMES = {"crossentropy": distribution_targets, "majority": majority_targets}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a run; every key of the TOML file is one of these."""
+
+    data: str = "runs/ferplus.npz"  # what prepare.py wrote
+    run: str = "runs/compact"  # folder for checkpoints, log and the resolved configuration
+    model: str = "se-resnet"  # a key of multimodal_fer.models.MODELS
+    scheme: str = "crossentropy"  # how votes become targets: a key of SCHEMES
+    epochs: int = 30
+    batch: int = 128
+    learning_rate: float = 0.1  # peak of the one-cycle schedule
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    average_decay: float = 0.999  # exponential moving average of the weights, per step
+    seed: int = 1
+    device: str = "auto"
+    limit: int = 0  # use only the first images of each split; 0 means all
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images (N, 48, 48) uint8 and targets (N, 8) float, on the training device."""
+
+    images: Tensor
+    targets: Tensor
+
+
+def load_examples(config: TrainConfig, split: str, scheme: str, device: torch.device) -> Examples:
+    """Load one split, without the images to which the scheme gives no target."""
+    part = load_split(config.data, split)
+    targets = SCHEMES[scheme](part.votes)
+    usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
+    usable = usable[: config.limit or None]
+    return Examples(
+        torch.from_numpy(part.images[usable]).to(device),
+        torch.from_numpy(targets[usable]).float().to(device),
+    )
+
+
+def train_epoch(model: nn.Module, average: AveragedModel, examples: Examples, optimizer, schedule,
+                config: TrainConfig, epoch: int) -> float:
+    """One pass in a random order; returns the mean loss. All draws depend on seed and epoch only."""
+    seed_everything(config.seed * 1000 + epoch)
+    generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+    order = torch.randperm(len(examples.images), generator=generator)
+    device = examples.images.device
+    model.train()
+    total = 0.0
+    for picks in order.split(config.batch):
+        picks = picks.to(device)
+        images = augment(examples.images[picks], generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logits = model(images).logits
+        loss = functional.cross_entropy(logits.float(), examples.targets[picks])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(model)
+        total += loss.item() * len(picks)
+    return total / len(order)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Tensor, flip: bool = False, batch: int = 256) -> Tensor:
+    """Logits (N, K); with `flip`, the mean of the image's and its mirror image's."""
+    model.eval()
+    parts = []
+    for chunk in images.split(batch):
+        logits = model(chunk).logits
+        if flip:
+            logits = (logits + model(chunk.flip(-1)).logits) / 2
+        parts.append(logits.float())
+    return torch.cat(parts)
+
+
+def train(config: TrainConfig) -> Path:
+    """Train to the end or continue; returns the run folder with `last.pt` and `log.json`."""
+    device = choose_device(config.device)
+    run = Path(config.run)
+    run.mkdir(parents=True, exist_ok=True)
+    save_config(config, run / "config.json")
+    seed_everything(config.seed)
+    model = build(config.model, {}).to(device, memory_format=torch.channels_last)
+    average = AveragedModel(
+        model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True
+    )
+    training = load_examples(config, "train", config.scheme, device)
+    validation = load_examples(config, "valid", "majority", device)
+    steps = math.ceil(len(training.images) / config.batch)
+    optimizer = torch.optim.SGD(
+        model.parameters(), config.learning_rate, config.momentum,
+        weight_decay=config.weight_decay, nesterov=True,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.25
+    )
+    parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
+    epochs: list[dict] = []
+    if (run / "last.pt").exists():
+        state = load_checkpoint(run / "last.pt")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        epochs = state["epochs"]
+        print(f"continuing after epoch {len(epochs)} of {config.epochs}", flush=True)
+    for epoch in range(len(epochs), config.epochs):
+        started = time.monotonic()
+        loss = train_epoch(model, average, training, optimizer, schedule, config, epoch)
+        logits = predict(average, validation.images)
+        report = classification_report(
+            logits.softmax(1).cpu().numpy(), validation.targets.argmax(1).cpu().numpy(), FER_PLUS
+        )
+        seconds = time.monotonic() - started
+        epochs.append({"epoch": epoch + 1, "loss": loss, "valid_accuracy": report["accuracy"],
+                       "valid_uar": report["uar"], "seconds": seconds})
+        state = {name: part.state_dict() for name, part in parts.items()}
+        save_checkpoint(state | {"epochs": epochs, "config": asdict(config)}, run / "last.pt")
+        write_json(epochs, run / "log.json")
+        left = seconds * (config.epochs - epoch - 1) / 60
+        print(f"epoch {epoch + 1}/{config.epochs}  loss {loss:.4f}  "
+              f"valid accuracy {report['accuracy']:.4f}  UAR {report['uar']:.4f}  "
+              f"{seconds:.0f} s  {left:.0f} min left", flush=True)
+    return run
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    train(load_config(TrainConfig, sys.argv[1], sys.argv[2:]))
