@@ -13,6 +13,10 @@ class SpeechError(MultimodalFerError):
     """A speech model that cannot be had or does not fit the request."""
 
 
+class SpeechUnavailableError(SpeechError):
+    """A speech model that would do, but is not on this machine and cannot be fetched now."""
+
+
 class WeightsError(MultimodalFerError):
     """A weights folder or bundle that is missing, incomplete or altered."""
 
@@ -23,3 +27,7 @@ class ConfigError(MultimodalFerError):
 
 class DataError(MultimodalFerError):
     """A corpus on disk that is not laid out as its publisher lays it out."""
+
+
+class OutputError(MultimodalFerError):
+    """A folder or file that cannot be written."""

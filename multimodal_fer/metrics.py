@@ -31,10 +31,14 @@ def classification_report(
     support = confusion.sum(axis=1)
     recall = confusion.diagonal() / numpy.maximum(support, 1)
     macro_f1 = sklearn_metrics.f1_score(
-        truth, predicted, labels=every, average="macro", zero_division=0.0
+        truth,
+        predicted,
+        labels=every,
+        average="macro",
+        zero_division=0.0,  # type: ignore[arg-type]
     )
     return {
-        "images": int(len(truth)),
+        "images": len(truth),
         "accuracy": float((predicted == truth).mean()),
         "uar": float(recall[support > 0].mean()),
         "macro_f1": float(macro_f1),

@@ -24,5 +24,10 @@ def build(name: str, settings: Mapping[str, Any]) -> SEResNet:
     unknown = sorted(set(settings) - {field.name for field in fields(config)})
     if unknown:
         raise WeightsError(f"model {name!r} has no setting {unknown}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    return network(config(**values))
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
+    try:
+        return network(config(**values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"model {name!r} cannot be built from {values} ({error})") from None

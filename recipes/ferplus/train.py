@@ -75,8 +75,15 @@ def load_examples(config: TrainConfig, split: str, scheme: str, device: torch.de
     )
 
 
-def train_epoch(model: nn.Module, average: AveragedModel, examples: Examples, optimizer, schedule,
-                config: TrainConfig, epoch: int) -> float:
+def train_epoch(
+    model: nn.Module,
+    average: AveragedModel,
+    examples: Examples,
+    optimizer,
+    schedule,
+    config: TrainConfig,
+    epoch: int,
+) -> float:
     """One pass in a random order; returns the mean loss. All draws depend on seed and epoch only."""
     seed_everything(config.seed * 1000 + epoch)
     generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
@@ -119,7 +126,7 @@ def train(config: TrainConfig) -> Path:
     run.mkdir(parents=True, exist_ok=True)
     save_config(config, run / "config.json")
     seed_everything(config.seed)
-    model = build(config.model, {}).to(device, memory_format=torch.channels_last)
+    model = build(config.model, {}).to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(
         model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True
     )
@@ -127,8 +134,11 @@ def train(config: TrainConfig) -> Path:
     validation = load_examples(config, "valid", "majority", device)
     steps = math.ceil(len(training.images) / config.batch)
     optimizer = torch.optim.SGD(
-        model.parameters(), config.learning_rate, config.momentum,
-        weight_decay=config.weight_decay, nesterov=True,
+        model.parameters(),
+        config.learning_rate,
+        config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=True,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.25
@@ -149,15 +159,25 @@ def train(config: TrainConfig) -> Path:
             logits.softmax(1).cpu().numpy(), validation.targets.argmax(1).cpu().numpy(), FER_PLUS
         )
         seconds = time.monotonic() - started
-        epochs.append({"epoch": epoch + 1, "loss": loss, "valid_accuracy": report["accuracy"],
-                       "valid_uar": report["uar"], "seconds": seconds})
+        epochs.append(
+            {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "valid_accuracy": report["accuracy"],
+                "valid_uar": report["uar"],
+                "seconds": seconds,
+            }
+        )
         state = {name: part.state_dict() for name, part in parts.items()}
         save_checkpoint(state | {"epochs": epochs, "config": asdict(config)}, run / "last.pt")
         write_json(epochs, run / "log.json")
         left = seconds * (config.epochs - epoch - 1) / 60
-        print(f"epoch {epoch + 1}/{config.epochs}  loss {loss:.4f}  "
-              f"valid accuracy {report['accuracy']:.4f}  UAR {report['uar']:.4f}  "
-              f"{seconds:.0f} s  {left:.0f} min left", flush=True)
+        print(
+            f"epoch {epoch + 1}/{config.epochs}  loss {loss:.4f}  "
+            f"valid accuracy {report['accuracy']:.4f}  UAR {report['uar']:.4f}  "
+            f"{seconds:.0f} s  {left:.0f} min left",
+            flush=True,
+        )
     return run
 
 

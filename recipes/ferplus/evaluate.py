@@ -1,0 +1,75 @@
+"""Measure facial weights on FER+ by a named protocol; writes a result file that tables are made from.
+
+    python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet runs/ferplus.npz valid
+    python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet runs/ferplus.npz test
+
+The protocol is `cntk-majority`: images on which the majority rule of the released FER+ code finds an
+emotion (3,191 of PublicTest as `valid`, 3,137 of PrivateTest as `test`). Look at `test` once per model.
+"""
+
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from multimodal_fer.hub import find_weights, load_model
+from multimodal_fer.metrics import classification_report
+from multimodal_fer.training import current_commit, write_json
+from recipes.ferplus.prepare import load_split, majority_targets
+from recipes.ferplus.train import predict
+
+PROTOCOL = "cntk-majority"
+PARTS = {"valid": "PublicTest", "test": "PrivateTest"}
+RESULTS = Path(__file__).parent / "results"
+
+
+def evaluate(weights: str, archive: str, split: str) -> dict[str, Any]:
+    """Figures of one split, for single pictures and for the mean with their mirror image."""
+    folder = find_weights(weights)
+    model = load_model(folder)
+    part = load_split(archive, split)
+    targets = majority_targets(part.votes)
+    usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
+    images = torch.from_numpy(part.images[usable])
+    truth = targets[usable].argmax(axis=1)
+    reports = {}
+    for name, flip in (("single", False), ("flip_averaged", True)):
+        logits = predict(model, images, flip) / model.config.temperature
+        reports[name] = classification_report(logits.softmax(1).numpy(), truth, model.config.labels)
+    return {
+        "weights": folder.name,
+        "corpus": "FER+ (label.csv)",
+        "protocol": PROTOCOL,
+        "split": PARTS[split],
+        "date": date.today().isoformat(),
+        "commit": current_commit(),
+        "command": f"python -m recipes.ferplus.evaluate weights/{folder.name} runs/ferplus.npz {split}",
+        **reports,
+    }
+
+
+def main(weights: str, archive: str, split: str) -> None:
+    """Evaluate, print the main figures and write the result file."""
+    if split not in PARTS:
+        sys.exit(f"split {split!r}: expected one of {sorted(PARTS)}")
+    result = evaluate(weights, archive, split)
+    RESULTS.mkdir(exist_ok=True)
+    target = RESULTS / f"{result['weights']}.{PROTOCOL}.{split}.json"
+    write_json(result, target)
+    for name in ("single", "flip_averaged"):
+        report = result[name]
+        print(
+            f"{name}: accuracy {report['accuracy']:.4f}  UAR {report['uar']:.4f}  "
+            f"macro-F1 {report['macro_f1']:.4f}  ECE {report['calibration_error']:.4f}  "
+            f"({report['images']} images)"
+        )
+    print(f"written: {target}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

