@@ -64,7 +64,7 @@ class FasterWhisper:
             word_timestamps=True,
         )
         words = [
-            Word(word.word.strip(), word.start, max(word.start, word.end), word.probability)
+            _word(word.word, word.start, word.end, word.probability)
             for segment in segments
             if not _made_up(segment.no_speech_prob, segment.avg_logprob, segment.compression_ratio)
             for word in segment.words or ()
@@ -95,12 +95,7 @@ class OpenAIWhisper:
             verbose=None,
         )
         words = [
-            Word(
-                word["word"].strip(),
-                float(word["start"]),
-                max(float(word["start"]), float(word["end"])),
-                float(word["probability"]),
-            )
+            _word(word["word"], word["start"], word["end"], word["probability"])
             for segment in result["segments"]
             if not _made_up(
                 segment["no_speech_prob"], segment["avg_logprob"], segment["compression_ratio"]
@@ -120,6 +115,11 @@ def _openai_whisper() -> Any:
             "pip install 'multimodal_fer[openai-whisper]'"
         ) from None
     return whisper
+
+
+def _word(text: str, start: float, end: float, confidence: float) -> Word:
+    """Plain numbers in place of the engines' own, and never an end before the start."""
+    return Word(text.strip(), float(start), max(float(start), float(end)), float(confidence))
 
 
 def _made_up(no_speech: float, log_probability: float, compression: float) -> bool:
@@ -167,10 +167,17 @@ def load_recogniser(
     return recogniser
 
 
+def find_offline_folders() -> list[Path]:
+    """Where the wheel of the extra `offline` keeps its model; empty where it is not installed."""
+    found = importlib.util.find_spec(OFFLINE_PACKAGE)
+    places = found.submodule_search_locations if found else None
+    return [Path(place) / "model" for place in places or ()]
+
+
 def _load_offline(engine: str | None, device: str) -> Recogniser:
     """Whisper tiny.en from its wheel, after comparing it with the hash that was reviewed."""
-    found = importlib.util.find_spec(OFFLINE_PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    folders = find_offline_folders()
+    if not folders:
         raise SpeechUnavailableError(
             "no speech model is installed; pip install 'multimodal_fer[offline]' brings "
             "English words without a download, or name a model such as base to fetch it"
@@ -180,7 +187,7 @@ def _load_offline(engine: str | None, device: str) -> Recogniser:
             "the installed speech model is for faster-whisper; "
             "name a model for openai-whisper, such as tiny.en, to fetch it"
         )
-    folder = Path(found.submodule_search_locations[0]) / "model"
+    folder = folders[0]
     with (folder / "model.bin").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != OFFLINE_SHA256:

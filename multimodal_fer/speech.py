@@ -19,7 +19,9 @@ MIN_PAUSE = 0.5  # seconds of quiet that separate two spans
 PADDING = 0.2  # seconds kept around each span, so that soft first and last sounds are heard
 MAX_SPAN = 28.0  # seconds; with the padding it fits into the 30 s that Whisper hears at once
 STILL_SPEAKING = 1.0  # seconds; a span this near the end of a block may go on in the next one
+LEAD_IN = 1.0  # seconds heard again before a span that is kept back or may just begin
 WHISPER_SECONDS = 30.0
+JOINT = 0.8  # seconds of silence between joined spans, so that sentences end where a pause was
 
 
 @dataclass
@@ -55,7 +57,7 @@ def listen(
 ) -> Iterator[Heard]:
     """Hear a stream of blocks; yields the same growing `Heard` after each, complete at the last.
 
-    No more than two blocks are held. A span that may go on is kept back for the next block.
+    Little more than two blocks are held: a span that may go on is kept back for the next block.
     """
     heard = Heard(language=language)
     held, offset = numpy.zeros(0, numpy.float32), 0.0
@@ -75,9 +77,11 @@ def _hear(
 ) -> float:
     """Add what one stretch of sound holds; returns the second from which it must be heard again."""
     length = len(waveform) / SAMPLE_RATE
-    spans, kept_from = find_speech(waveform), length
+    spans, goes_on = find_speech(waveform), length
     if spans and not last and spans[-1][1] > length - STILL_SPEAKING:
-        kept_from = spans.pop()[0]
+        goes_on = spans.pop()[0]
+    # The detector needs some sound before a start to find it: what may be one is heard again with it.
+    kept_from = length if last else max(goes_on - LEAD_IN, spans[-1][1] if spans else 0.0)
     heard.spans += [(offset + start, offset + end) for start, end in spans]
     if recogniser is not None:
         for group in group_spans(spans):
@@ -94,7 +98,7 @@ def group_spans(spans: Sequence[Span]) -> list[list[Span]]:
             groups.append([])
             room = WHISPER_SECONDS
         groups[-1].append((start, end))
-        room -= end - start
+        room -= end - start + JOINT
     return groups
 
 
@@ -102,8 +106,11 @@ def _recognise(
     waveform: Waveform, spans: list[Span], offset: float, recogniser: Recogniser, heard: Heard
 ) -> list[Word]:
     """The words of some spans, heard in one run, put back to where they were said."""
-    pieces = [waveform[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)] for a, b in spans]
-    result = recogniser.recognise(numpy.concatenate(pieces), heard.language)
+    silence = numpy.zeros(round(JOINT * SAMPLE_RATE), numpy.float32)
+    pieces: list[Waveform] = []
+    for start, end in spans:
+        pieces += [waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)], silence]
+    result = recogniser.recognise(numpy.concatenate(pieces[:-1]), heard.language)
     if result.words and heard.language is None:
         heard.language = result.language  # one language a recording: detected on the first words
     return [_put_back(word, spans, offset) for word in result.words]
@@ -114,9 +121,9 @@ def _put_back(word: Word, spans: list[Span], offset: float) -> Word:
     middle, joined = (word.start + word.end) / 2, 0.0
     for start, end in spans:
         length = end - start
-        if middle <= joined + length or (start, end) == spans[-1]:
+        if middle <= joined + length + JOINT / 2 or (start, end) == spans[-1]:
             first = min(max(word.start - joined, 0.0), length)
             final = min(max(word.end - joined, first), length)
             return Word(word.text, offset + start + first, offset + start + final, word.confidence)
-        joined += length
+        joined += length + JOINT
     raise AssertionError("a word needs at least one span")

@@ -9,6 +9,7 @@ weights of the last epoch are the result: no epoch is picked by its score.
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from multimodal_fer.labels import FER_PLUS
 from multimodal_fer.metrics import classification_report
@@ -75,6 +76,25 @@ def load_examples(config: TrainConfig, split: str, scheme: str, device: torch.de
     )
 
 
+def warmed_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """A running mean that forgets the random start: its decay grows with the steps up to `decay`.
+
+    With a constant 0.999, two percent of the untrained weights would be left after 4,000 steps.
+    """
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], steps: Tensor) -> None:
+        count = int(steps)
+        share = 1 - min(decay, (1 + count) / (10 + count))
+        for mean, value in zip(averaged, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, share)
+            else:
+                mean.copy_(value)
+
+    return update
+
+
 def train_epoch(
     model: nn.Module,
     average: AveragedModel,
@@ -128,7 +148,7 @@ def train(config: TrainConfig) -> Path:
     seed_everything(config.seed)
     model = build(config.model, {}).to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(
-        model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True
+        model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
     )
     training = load_examples(config, "train", config.scheme, device)
     validation = load_examples(config, "valid", "majority", device)

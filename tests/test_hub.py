@@ -1,0 +1,112 @@
+"""Weights are found, verified, refused when altered, and never executed."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from multimodal_fer import hub
+from multimodal_fer.errors import WeightsError
+from multimodal_fer.models import build
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A small random model and a bundle around it."""
+    torch.manual_seed(0)
+    settings = {"widths": (8, 8), "blocks": (1, 1)}
+    folder = tmp_path / "face-tiny"
+    hub.save_model(folder, "se-resnet", build("se-resnet", settings), {"modality": "face"})
+    hub.save_bundle(tmp_path / "tiny7", hub.load_bundle().labels, 0.5, {"face": folder})
+    return tmp_path
+
+
+def test_the_shipped_bundle_verifies():
+    bundle = hub.load_bundle()
+    assert bundle.labels[0] == "neutral" and bundle.face is not None
+    assert bundle.version.startswith("open7@")
+    face = json.loads((hub.find_weights("open7") / "config.json").read_text())["parts"]["face"]
+    assert hub.verify_model(hub.find_weights(face["model"])) < hub.GOLDEN_TOLERANCE
+
+
+def test_saved_weights_answer_as_before(tiny):
+    loaded = hub.load_model(tiny / "face-tiny")
+    stored = json.loads((tiny / "face-tiny" / "golden.json").read_text())["logits"]
+    assert torch.allclose(hub.golden_logits(loaded), torch.tensor(stored), atol=1e-5)
+    assert not loaded.training
+
+
+def test_a_bundle_is_found_by_path_and_by_variable(tiny, monkeypatch):
+    assert hub.load_bundle(tiny / "tiny7").name == "tiny7"
+    monkeypatch.setenv(hub.WEIGHTS_VARIABLE, str(tiny))
+    assert hub.load_bundle("tiny7").face is not None
+
+
+def test_an_unknown_name_says_what_is_known():
+    with pytest.raises(WeightsError, match=r"'open9' not found; known: .*open7"):
+        hub.load_bundle("open9")
+
+
+def test_altered_weights_are_refused(tiny):
+    path = tiny / "face-tiny" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(WeightsError, match="expected sha256"):
+        hub.load_bundle(tiny / "tiny7")
+
+
+def test_changed_weights_fail_the_golden_check(tiny):
+    folder = tiny / "face-tiny"
+    hub.verify_model(folder)
+    model = hub.load_model(folder)
+    with torch.no_grad():
+        model.head.bias += 0.1
+    golden = (folder / "golden.json").read_text()
+    hub.save_model(folder, "se-resnet", model, {})
+    (folder / "golden.json").write_text(golden)
+    with pytest.raises(WeightsError, match="golden logits differ"):
+        hub.verify_model(folder)
+
+
+def test_missing_and_ill_fitting_files(tiny):
+    folder = tiny / "face-tiny"
+    config = json.loads((folder / "config.json").read_text())
+    config["settings"]["widths"] = [8, 16]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="does not fit its config"):
+        hub.load_model(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="is missing"):
+        hub.load_model(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        hub.load_model(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(WeightsError, match="expected an object"):
+        hub.load_model(folder)
+
+
+def test_no_pickle_is_ever_loaded(tiny):
+    """A pickle in the place of the weights is not executed but refused."""
+    marker = tiny / "executed"
+
+    class Payload:
+        def __reduce__(self):
+            return (marker.touch, ())
+
+    torch.save(Payload(), tiny / "face-tiny" / "model.safetensors")
+    with pytest.raises(WeightsError, match="does not fit"):
+        hub.load_model(tiny / "face-tiny")
+    assert not marker.exists()
+
+
+def test_a_bundle_cannot_reach_outside_its_folder(tiny):
+    shutil.copytree(tiny / "face-tiny", tiny / "elsewhere" / "face-tiny")
+    shutil.rmtree(tiny / "face-tiny")
+    config = json.loads((tiny / "tiny7" / "config.json").read_text())
+    config["parts"]["face"]["model"] = "../elsewhere/face-tiny"
+    (tiny / "tiny7" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="is missing"):
+        hub.load_bundle(tiny / "tiny7")

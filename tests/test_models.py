@@ -1,0 +1,57 @@
+"""One contract for every network: shapes, independence of samples, save and load."""
+
+import pytest
+import torch
+
+from multimodal_fer.errors import WeightsError
+from multimodal_fer.models import MODELS, build
+
+
+@pytest.fixture(params=sorted(MODELS))
+def network(request):
+    torch.manual_seed(0)
+    return build(request.param, {}).eval()
+
+
+def images(count: int, size: int = 48):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, size, size), dtype=torch.uint8, generator=generator)
+
+
+def test_shapes(network):
+    output = network(images(3))
+    assert output.logits.shape == (3, len(network.config.labels))
+    assert output.embedding.shape[0] == 3 and output.embedding.ndim == 2
+
+
+def test_a_batch_of_one_equals_a_batch_of_many(network):
+    with torch.inference_mode():
+        together = network(images(5)).logits
+        alone = torch.cat([network(image[None]).logits for image in images(5)])
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_light_and_contrast_of_a_crop_do_not_matter(network):
+    dim = images(4).float() * 0.5 + 20
+    with torch.inference_mode():
+        assert torch.allclose(network(images(4)).logits, network(dim).logits, atol=1e-2)
+
+
+def test_a_single_coloured_crop_gives_a_finite_answer(network):
+    with torch.inference_mode():
+        logits = network(torch.full((1, 48, 48), 255, dtype=torch.uint8)).logits
+    assert torch.isfinite(logits).all()
+
+
+def test_the_compact_network_is_compact():
+    network = build("se-resnet", {})
+    assert sum(p.numel() for p in network.parameters()) < 3_000_000
+
+
+def test_unknown_names_and_settings_are_refused():
+    with pytest.raises(WeightsError, match="unknown model 'resnet-99'"):
+        build("resnet-99", {})
+    with pytest.raises(WeightsError, match=r"no setting \['colour'\]"):
+        build("se-resnet", {"colour": 1})
+    with pytest.raises(WeightsError, match="cannot be built"):
+        build("se-resnet", {"widths": "wide"})

