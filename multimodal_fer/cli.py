@@ -200,12 +200,15 @@ def _print_table(answer: "Analysis") -> None:
     if answer.coverage:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in answer.coverage.items())
         console.print(f"there to be judged: {shares} of {answer.duration:.1f} s", markup=False)
-    table = Table("time", "expressed", "weight of each", "face in view", "words")
+    table = Table()
+    for heading in ("time", "expressed", "from", "face in view"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("words")
     for segment in answer.segments:
         weights = ", ".join(f"{n} {w:.0%}" for n, w in segment.attention.items() if w)
-        in_view = f"no. {segment.face_id}, {segment.coverage['face']:.0%}"
+        in_view = f"no. {segment.face_id}, {segment.coverage.get('face', 0):.0%}"
         table.add_row(
-            f"{segment.start:.1f} – {segment.end:.1f} s",
+            f"{segment.start:.1f}–{segment.end:.1f} s",
             _verdict(segment),
             weights or "–",
             "–" if segment.face_id is None else in_view,

@@ -16,6 +16,8 @@ MIN_FACE = 20.0  # pixels of the source picture; smaller faces hold nothing to r
 CROP_WIDTHS = 1.28
 CROP_SHIFT = 0.015
 MIN_OVERLAP = 0.25  # intersection over union at which two boxes are one person's
+MIN_NEARNESS = -1.5  # a fast move, or a return: see `_nearness`
+IN_VIEW = 1.0  # seconds since a face was last seen within which its person counts as being there
 MAX_ABSENCE = 30.0  # seconds after which a returning face becomes a new person
 MIN_SIGHTINGS = 2  # a face seen once in a recording is taken for a mistake of the detector
 
@@ -86,10 +88,10 @@ def crop_face(image: Image, box: Box, size: int) -> Image:
 
 
 class FaceTracker:
-    """Give each face of each picture a person's number, by overlap with where people were last seen.
+    """Give each face of each picture a person's number, by where people were last seen.
 
-    A face that comes back where it left within `MAX_ABSENCE` seconds keeps its number. Nobody is
-    recognised by looks: no identity is computed, for the sake of privacy.
+    A face that comes back near where it left within `MAX_ABSENCE` seconds keeps its number. Nobody
+    is recognised by looks: no identity is computed, for the sake of privacy.
     """
 
     def __init__(self) -> None:
@@ -97,23 +99,24 @@ class FaceTracker:
 
     def update(self, time: float, faces: Faces) -> list[FaceTrack]:
         """The track of each face, in the order of `faces`; the caller adds the row to it."""
-        recent = [
-            track for track in self._tracks if track.times and time - track.times[-1] <= MAX_ABSENCE
-        ]
-        chosen: list[FaceTrack | None] = [None] * len(faces.boxes)
-        if recent and len(faces.boxes):
-            last = numpy.array([track.boxes[-1] for track in recent], numpy.float32)
-            overlaps = _overlaps(faces.boxes, last)
-            # Greedy, best pair first. Whoever was seen last wins between equals: subtracting a
-            # hair per second of absence keeps a stale track from taking over a present face.
-            absence = numpy.array([time - track.times[-1] for track in recent])
-            ranked = overlaps - 1e-3 * absence
-            while overlaps.size and overlaps.max() >= MIN_OVERLAP:
-                candidates = numpy.where(overlaps >= MIN_OVERLAP, ranked, -numpy.inf)
-                face, track = numpy.unravel_index(int(candidates.argmax()), candidates.shape)
-                chosen[face] = recent[track]
-                overlaps[face, :] = overlaps[:, track] = 0.0
-        return [track or self._new_track() for track in chosen]
+        found: dict[int, FaceTrack] = {}
+        # Whoever is in view comes first: a face must not jump to a place somebody left long ago.
+        for limit, compare, enough in (
+            (IN_VIEW, _overlaps, MIN_OVERLAP),
+            (IN_VIEW, _nearness, MIN_NEARNESS),
+            (MAX_ABSENCE, _nearness, MIN_NEARNESS),
+        ):
+            free = [number for number in range(len(faces.boxes)) if number not in found]
+            tracks = [
+                track
+                for track in self._tracks
+                if time - track.times[-1] <= limit and track not in found.values()
+            ]
+            if free and tracks:
+                last = numpy.array([track.boxes[-1] for track in tracks], numpy.float32)
+                for row, column in _best_pairs(compare(faces.boxes[free], last), enough):
+                    found[free[row]] = tracks[column]
+        return [found.get(number) or self._new_track() for number in range(len(faces.boxes))]
 
     def _new_track(self) -> FaceTrack:
         track = FaceTrack(id=len(self._tracks))
@@ -132,12 +135,33 @@ class FaceTracker:
         return kept
 
 
+def _best_pairs(affinity: NDArray[numpy.floating], enough: float) -> list[tuple[int, int]]:
+    """Rows and columns paired greedily, the strongest first, while they reach `enough`."""
+    affinity = affinity.copy()
+    pairs = []
+    while affinity.max() >= enough:
+        row, column = (int(i) for i in numpy.unravel_index(affinity.argmax(), affinity.shape))
+        pairs.append((row, column))
+        affinity[row, :] = affinity[:, column] = -numpy.inf
+    return pairs
+
+
 def _overlaps(first: Box, second: Box) -> NDArray[numpy.floating]:
     """Intersection over union of every box (N, 4) with every other (M, 4), as (N, M)."""
     corner = numpy.maximum(first[:, None, :2], second[None, :, :2])
     opposite = numpy.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = (opposite - corner).clip(0).prod(axis=2)
     return shared / (_areas(first)[:, None] + _areas(second)[None, :] - shared).clip(1e-6)
+
+
+def _nearness(first: Box, second: Box) -> NDArray[numpy.floating]:
+    """How near centres and sizes are, as (N, M): 0 is equal, -1 one face's side or e times the size."""
+    sides = numpy.sqrt(_areas(first))[:, None], numpy.sqrt(_areas(second))[None, :]
+    centres = (
+        first[:, None, :2] + first[:, None, 2:] - second[None, :, :2] - second[None, :, 2:]
+    ) / 2
+    distance = numpy.linalg.norm(centres, axis=2) / ((sides[0] + sides[1]) / 2).clip(1e-6)
+    return -distance - numpy.abs(numpy.log(sides[0].clip(1e-6) / sides[1].clip(1e-6)))
 
 
 def mean_scores(rows: Sequence[Scores]) -> Scores:

@@ -54,7 +54,7 @@ def probe(path: str | PathLike[str]) -> Media:
         width, height, rate = 0, 0, 0.0
         if video is not None:
             width, height = _square_size(video, video.width, video.height)
-            rate = float(video.average_rate or video.guessed_rate or 0)
+            rate = float(video.guessed_rate or video.average_rate or 0)
         duration = container.duration / av.time_base if container.duration else 0.0
         return Media(
             path=str(path),
@@ -115,7 +115,7 @@ def iter_frames(
         if stream is None:
             return
         stream.thread_type = "AUTO"
-        source_rate = float(stream.average_rate or 0)
+        source_rate = float(stream.guessed_rate or stream.average_rate or 0)
         if source_rate >= SKIP_FACTOR * rate:
             # Nobody looks at these frames and no other frame is built on them: about half the work.
             stream.codec_context.skip_frame = "NONREF"
@@ -188,11 +188,15 @@ def _decode(path: Any, container: Any, stream: Any, warn: Warn) -> Iterator[Any]
         if packet is None:
             break
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    broken += 1
+                else:
+                    yield frame
         except FFmpegError:
             broken += 1
     if broken:
-        warn(f"{Path(path).name}: {broken} damaged {stream.type} packets were left out")
+        warn(f"{Path(path).name}: {broken} damaged pieces of {stream.type} were left out")
 
 
 def _iter_pieces(path: str | PathLike[str], warn: Warn) -> Iterator[Waveform]:

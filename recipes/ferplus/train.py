@@ -126,7 +126,7 @@ def train_epoch(
     return total / len(order)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(model: nn.Module, images: Tensor, flip: bool = False, batch: int = 256) -> Tensor:
     """Logits (N, K); with `flip`, the mean of the image's and its mirror image's."""
     model.eval()

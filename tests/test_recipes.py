@@ -1,0 +1,209 @@
+"""The FER+ recipe on generated faces, end to end, and the vote rules on the real label files."""
+
+import csv
+import json
+import subprocess
+import sys
+import tarfile
+
+import cv2
+import numpy
+import pytest
+import torch
+from conftest import ROOT, every, write_clip
+
+from multimodal_fer import hub
+from multimodal_fer.analyzer import Analyzer
+from multimodal_fer.errors import ConfigError, DataError
+from multimodal_fer.labels import OPEN7
+from multimodal_fer.training import load_checkpoint, load_config
+from recipes.ferplus import evaluate, export, prepare
+from recipes.ferplus.augment import augment
+from recipes.ferplus.train import TrainConfig
+
+FERPLUS = ROOT.parent / "shared" / "data" / "ferplus.tar"
+CONFIG = ROOT / "recipes" / "ferplus" / "compact.toml"
+
+
+def write_corpus(root, counts=(96, 32, 32)):
+    """The FER+ folder layout with smiles (curve up) and frowns (curve down) drawn on ovals."""
+    random = numpy.random.default_rng(0)
+    for folder, count in zip(prepare.SPLITS.values(), counts, strict=True):
+        target = root / "data" / folder
+        target.mkdir(parents=True)
+        rows = []
+        for number in range(count):
+            smiles = number % 2 == 0
+            face = random.integers(60, 120, (48, 48), dtype=numpy.uint8)
+            cv2.ellipse(face, (24, 24), (16, 20), 0, 0, 360, 200, -1)
+            start = 0 if smiles else 180
+            cv2.ellipse(face, (24, 32), (9, 5), 0, start, start + 180, 30, 2)
+            cv2.imwrite(str(target / f"fer{number:07}.png"), face)
+            votes = [1, 9, 0, 0, 0, 0, 0, 0, 0, 0] if smiles else [2, 0, 0, 8, 0, 0, 0, 0, 0, 0]
+            rows.append([f"fer{number:07}.png", "(0, 0, 48, 48)", *votes])
+        with (target / "label.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ferplus")
+    write_corpus(root)
+    prepare.main(str(root), str(root / "ferplus.npz"))
+    return root
+
+
+def train_command(corpus, run):
+    return [
+        sys.executable, "-m", "recipes.ferplus.train", str(CONFIG),
+        f"data={corpus / 'ferplus.npz'}", f"run={run}", "epochs=3", "batch=32",
+        "learning_rate=0.02", "average_decay=0.9",
+    ]  # fmt: skip
+
+
+def test_prepare_train_kill_resume_evaluate_export_analyze(corpus, tmp_path, monkeypatch, portrait):
+    straight = subprocess.run(
+        train_command(corpus, tmp_path / "straight"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert straight.returncode == 0, straight.stderr
+    assert "epoch 3/3" in straight.stdout
+
+    killed = subprocess.Popen(
+        train_command(corpus, tmp_path / "killed"), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert killed.stdout is not None
+    assert killed.stdout.readline().startswith("epoch 1/3")
+    killed.kill()
+    killed.wait()
+    with pytest.raises(DataError, match="finish the training first"):
+        export.export(str(tmp_path / "killed"), str(corpus / "ferplus.npz"), str(tmp_path / "no"))
+    resumed = subprocess.run(
+        train_command(corpus, tmp_path / "killed"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert "continuing after epoch" in resumed.stdout
+    first = load_checkpoint(tmp_path / "straight" / "last.pt")
+    second = load_checkpoint(tmp_path / "killed" / "last.pt")
+    for name, value in first["average"].items():
+        assert torch.allclose(value, second["average"][name], atol=1e-6), name
+
+    weights = tmp_path / "weights" / "face-drawn"
+    export.export(str(tmp_path / "straight"), str(corpus / "ferplus.npz"), str(weights))
+    assert hub.verify_model(weights) < hub.GOLDEN_TOLERANCE
+    assert json.loads((weights / "config.json").read_text())["settings"]["temperature"] > 0
+
+    monkeypatch.setattr(evaluate, "RESULTS", tmp_path / "results")
+    evaluate.main(str(weights), str(corpus / "ferplus.npz"), "test")
+    result = json.loads((tmp_path / "results" / "face-drawn.cntk-majority.test.json").read_text())
+    assert result["single"]["images"] == 32
+    assert result["single"]["support"]["happiness"] == 16
+    assert 0 <= result["flip_averaged"]["accuracy"] <= 1
+
+    hub.save_bundle(tmp_path / "weights" / "drawn7", OPEN7, 0.5, {"face": weights})
+    clip = write_clip(tmp_path / "a.mp4", frame_times=every(1, 10), picture=lambda _: portrait)
+    answer = Analyzer(tmp_path / "weights" / "drawn7", speech_model="none").analyze(clip)
+    assert answer.emotion in OPEN7
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (0, "gone.png", "row 5: gone.png is missing"),
+        (2, "many", "row 5: votes must be whole numbers"),
+        (2, "7", r"row 5: votes must sum to 10, found \d+"),
+        (None, None, "row 5: expected a name, a box and 10 votes .*found 11 columns"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, column, value, message):
+    write_corpus(tmp_path, (6, 2, 2))
+    table = tmp_path / "data" / "FER2013Train" / "label.csv"
+    rows = list(csv.reader(table.open()))
+    if column is None:
+        rows[4].pop()
+    else:
+        rows[4][column] = value
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(DataError, match=message):
+        prepare.read_split(tmp_path, "train")
+
+
+def test_a_wrong_folder_and_a_wrong_size_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"label\.csv: not found"):
+        prepare.read_split(tmp_path, "train")
+    write_corpus(tmp_path, (2, 2, 2))
+    path = tmp_path / "data" / "FER2013Train" / "fer0000001.png"
+    cv2.imwrite(str(path), numpy.zeros((50, 48), numpy.uint8))
+    with pytest.raises(DataError, match=r"row 2: fer0000001\.png is \(50, 48\), expected 48x48"):
+        prepare.read_split(tmp_path, "train")
+
+
+def test_vote_rules_by_hand():
+    votes = numpy.array(
+        [
+            [0, 10, 0, 0, 0, 0, 0, 0, 0, 0],  # all agree
+            [4, 3, 0, 0, 0, 0, 0, 0, 3, 0],  # no majority; unknown is tied and pushed out
+            [5, 5, 0, 0, 0, 0, 0, 0, 0, 0],  # a tie is no majority, but a distribution
+            [1, 1, 0, 0, 0, 0, 0, 0, 8, 0],  # not recognisable
+            [6, 0, 0, 2, 1, 0, 0, 0, 1, 0],  # single votes are mistakes
+        ],
+        numpy.uint8,
+    )
+    majority = prepare.majority_targets(votes)
+    assert [int(row.argmax()) if row.any() else None for row in majority] == [
+        1,
+        None,
+        None,
+        None,
+        0,
+    ]
+    distribution = prepare.distribution_targets(votes)
+    assert distribution[0][1] == 1.0
+    assert distribution[1][:2] == pytest.approx([4 / 7, 3 / 7])
+    assert distribution[2][:2] == pytest.approx([0.5, 0.5])
+    assert not distribution[3].any()
+    assert distribution[4][0] == 1.0  # six of eight votes hold three quarters
+
+
+@pytest.mark.skipif(not FERPLUS.is_file(), reason=f"the FER+ corpus is not at {FERPLUS.name}")
+def test_vote_rules_give_the_published_counts():
+    """Counts of the released code on the official label files (microsoft/FERPlus)."""
+    expected = {
+        "train": (25045, 27947, [8733, 7284, 3136, 3022, 2098, 116, 536, 120]),
+        "valid": (3191, 3508, [1180, 862, 411, 348, 289, 25, 60, 16]),
+        "test": (3137, 3507, [1083, 892, 394, 382, 269, 16, 86, 15]),
+    }
+    with tarfile.open(FERPLUS) as archive:
+        for split, (majority_count, distribution_count, classes) in expected.items():
+            member = archive.extractfile(f"data/{prepare.SPLITS[split]}/label.csv")
+            assert member is not None
+            rows = list(csv.reader(member.read().decode().splitlines()))
+            votes = numpy.array([row[2:] for row in rows], numpy.uint8)
+            majority = prepare.majority_targets(votes)
+            assert int(majority.sum()) == majority_count
+            assert majority.sum(axis=0).astype(int).tolist() == classes
+            distribution = prepare.distribution_targets(votes)
+            assert int((distribution.sum(axis=1) > 0).sum()) == distribution_count
+
+
+def test_augmentation_keeps_shape_and_range_and_follows_its_seed():
+    images = torch.randint(0, 256, (16, 48, 48), dtype=torch.uint8)
+    first = augment(images, torch.Generator().manual_seed(1))
+    second = augment(images, torch.Generator().manual_seed(1))
+    other = augment(images, torch.Generator().manual_seed(2))
+    assert first.shape == images.shape
+    assert first.min() >= 0 and first.max() <= 255
+    assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+def test_configuration_mistakes_are_refused(tmp_path):
+    assert load_config(TrainConfig, CONFIG).weight_decay == 5e-4
+    assert load_config(TrainConfig, CONFIG, ["learning_rate=1", "device=cuda"]).device == "cuda"
+    for override, message in [
+        ("epoch=3", "unknown key 'epoch'"),
+        ("epochs=many", "epochs must be int"),
+        ("epochs", "expected key=value"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            load_config(TrainConfig, CONFIG, [override])
+    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+        load_config(TrainConfig, tmp_path / "none.toml")
