@@ -4,8 +4,10 @@ import hashlib
 import importlib.util
 import os
 import pickle
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 from multimodal_fer.errors import SpeechError, SpeechUnavailableError
@@ -63,13 +65,7 @@ class FasterWhisper:
             condition_on_previous_text=False,
             word_timestamps=True,
         )
-        words = [
-            _word(word.word, word.start, word.end, word.probability)
-            for segment in segments
-            if not _made_up(segment.no_speech_prob, segment.avg_logprob, segment.compression_ratio)
-            for word in segment.words or ()
-            if word.word.strip()
-        ]
+        words = _believable_words(segments)
         return Recognition(words, info.language, info.language_probability)
 
 
@@ -94,15 +90,10 @@ class OpenAIWhisper:
             fp16=self.model.device.type == "cuda",
             verbose=None,
         )
-        words = [
-            _word(word["word"], word["start"], word["end"], word["probability"])
+        words = _believable_words(
+            SimpleNamespace(**segment | {"words": [SimpleNamespace(**w) for w in segment["words"]]})
             for segment in result["segments"]
-            if not _made_up(
-                segment["no_speech_prob"], segment["avg_logprob"], segment["compression_ratio"]
-            )
-            for word in segment["words"]
-            if word["word"].strip()
-        ]
+        )
         return Recognition(words, result["language"], 1.0)
 
 
@@ -117,13 +108,30 @@ def _openai_whisper() -> Any:
     return whisper
 
 
-def _word(text: str, start: float, end: float, confidence: float) -> Word:
-    """Plain numbers in place of the engines' own, and never an end before the start."""
-    return Word(text.strip(), float(start), max(float(start), float(end)), float(confidence))
+def _believable_words(segments: Iterable[Any]) -> list[Word]:
+    """The words of the segments that Whisper did not make up; both engines mark them alike."""
+    words: list[Word] = []
+    before = ""
+    for segment in segments:
+        unheard = segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < LOW_CONFIDENCE
+        # People do repeat themselves: only a sentence said again at once, in a text full of
+        # repetition, is Whisper's loop.
+        looped = segment.compression_ratio > REPETITIVE and segment.text == before
+        before = segment.text
+        if unheard or looped or _compression(segment.text) > REPETITIVE:
+            continue
+        for word in segment.words or ():
+            start, text = float(word.start), word.word.strip()
+            if text:
+                words.append(
+                    Word(text, start, max(start, float(word.end)), float(word.probability))
+                )
+    return words
 
 
-def _made_up(no_speech: float, log_probability: float, compression: float) -> bool:
-    return (no_speech > NO_SPEECH and log_probability < LOW_CONFIDENCE) or compression > REPETITIVE
+def _compression(text: str) -> float:
+    content = text.encode()
+    return len(content) / len(zlib.compress(content)) if content else 0.0
 
 
 def load_recogniser(

@@ -16,12 +16,6 @@ pytestmark = pytest.mark.skipif(
 # How Whisper writes what the GRID corpus spells: letters and digits run together.
 DIGITS = "zero one two three four five six seven eight nine"
 NUMBERS = {word: str(digit) for digit, word in enumerate(DIGITS.split())}
-    zip(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],
-        "0123456789",
-        strict=True,
-    )
-)
 MIN_WORDS_RIGHT = 4  # of the six of a GRID sentence, which no language model expects
 
 

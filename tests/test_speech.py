@@ -1,6 +1,7 @@
 """Speech spans and words, with real Whisper weights in both engines."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -68,6 +69,30 @@ def test_no_word_is_lost_between_blocks(speech, tiny):
     assert len(heard.spans) == 9
     times = [word.start for word in heard.words]
     assert times == sorted(times)
+
+
+def test_people_may_repeat_themselves(speech, tiny):
+    """The same three sentences twice within what Whisper hears at once are no invention."""
+    heard = heard_in(in_blocks(numpy.concatenate([speech, speech]), 30), tiny)
+    assert plain(" ".join(word.text for word in heard.words)) == plain(" ".join(SENTENCES)) * 2
+
+
+def test_loops_of_whisper_are_left_out():
+    def segment(text, window_ratio, no_speech=0.1, confidence=-0.3):
+        words = [SimpleNamespace(word=w, start=0.0, end=1.0, probability=0.9) for w in text.split()]
+        return SimpleNamespace(
+            text=text, words=words, compression_ratio=window_ratio,
+            no_speech_prob=no_speech, avg_logprob=confidence,
+        )  # fmt: skip
+
+    def kept(*segments):
+        return [word.text for word in recognisers._believable_words(segments)]
+
+    assert kept(segment("Thank you.", 3.0), segment("Thank you.", 3.0)) == ["Thank", "you."]
+    assert kept(segment("No.", 1.0), segment("No.", 1.0)) == ["No.", "No."]
+    assert kept(segment("so " * 60, 1.0)) == []
+    assert kept(segment("Thank you.", 1.0, no_speech=0.9, confidence=-1.5)) == []
+    assert kept(segment("Thank you.", 1.0, no_speech=0.9)) == ["Thank", "you."]
 
 
 def test_both_engines_hear_the_same(speech, tiny, tmp_path_factory):

@@ -17,9 +17,9 @@ def test_boxes_and_confidences_must_fit():
 )
 def test_impossible_times_are_refused(span):
     with pytest.raises(ValueError, match="0 <= start <= end"):
-        Word("we", *span, 1.0)
+        Word("we", span[0], span[1], 1.0)
     with pytest.raises(ValueError, match="0 <= start <= end"):
-        Window(*span, spoken=False)
+        Window(span[0], span[1], spoken=False)
 
 
 def test_scores_must_sum_to_one():
@@ -33,7 +33,9 @@ def test_strongest_takes_the_first_of_equals_and_none_of_nothing():
 
 
 def test_folding_is_by_name_and_loses_nothing():
-    scores = dict(zip(reversed(FER_PLUS), [0.1, 0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.2], strict=True))
+    scores: dict[str, float] = dict(
+        zip(reversed(FER_PLUS), [0.1, 0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.2], strict=True)
+    )
     folded = fold_scores(scores, OPEN7, FER_PLUS_TO_OPEN7)
     assert tuple(folded) == OPEN7
     assert folded["disgust"] == pytest.approx(0.3)  # its own 0.2 and contempt's 0.1

@@ -34,6 +34,7 @@ from multimodal_fer.training import (
 from recipes.ferplus.augment import augment
 from recipes.ferplus.prepare import distribution_targets, load_split, majority_targets
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 SCHEMES = {"crossentropy": distribution_targets, "majority": majority_targets}
 
 
@@ -76,14 +77,14 @@ def load_examples(config: TrainConfig, split: str, scheme: str, device: torch.de
     )
 
 
-def warmed_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+def warmed_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """A running mean that forgets the random start: its decay grows with the steps up to `decay`.
 
     With a constant 0.999, two percent of the untrained weights would be left after 4,000 steps.
     """
 
     @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], steps: Tensor) -> None:
+    def update(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
         count = int(steps)
         share = 1 - min(decay, (1 + count) / (10 + count))
         for mean, value in zip(averaged, current, strict=True):

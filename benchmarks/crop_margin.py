@@ -1,0 +1,124 @@
+"""How FER+ frames a face, in units of the detector's box; `faces.CROP_WIDTHS` and `CROP_SHIFT` come from it.
+
+    python benchmarks/crop_margin.py runs/ferplus.npz
+
+Enlarges training images, puts them into a larger picture as a camera would show them, and detects. If the
+shipped weights are at hand, it then crops validation images by the detector as `analyze` does, at several
+widths, and reports how the accuracy changes against the images as the corpus frames them. No test image is
+looked at. Writes `benchmarks/results/crop_margin.json`.
+"""
+
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy
+import torch
+from numpy.typing import NDArray
+
+from multimodal_fer import faces, hub
+from multimodal_fer.training import current_commit, write_json
+from recipes.ferplus.prepare import load_split, majority_targets
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = (120, 160, 200, 240)  # pixels to which the 48-pixel images are enlarged
+PICTURE = 320  # pixels of the square picture they are put into, so that nothing is scaled again
+TRAINING_IMAGES, SEED = 1500, 0
+WIDTHS = (1.0, 1.15, 1.28, 1.4, 1.6)
+
+
+def place(image: NDArray[numpy.uint8], size: int) -> tuple[NDArray[numpy.uint8], int]:
+    """An RGB picture with the enlarged image in its middle, and the offset of its corner."""
+    large = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+    offset = (PICTURE - size) // 2
+    rest = PICTURE - size - offset
+    framed = cv2.copyMakeBorder(large, offset, rest, offset, rest, cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB).astype(numpy.uint8, copy=False), offset
+
+
+def measure_frames(images: NDArray[numpy.uint8]) -> dict[str, Any]:
+    """Medians of box width, height and centre as shares of the image's side, for each size."""
+    rows: dict[str, Any] = {}
+    for size in SIZES:
+        boxes = []
+        for image in images:
+            picture, offset = place(image, size)
+            found = faces.find_faces(picture).boxes
+            if len(found):
+                boxes.append((found[0] - offset) / size)
+        left, top, right, bottom = numpy.array(boxes).T
+        measures = {
+            "width": right - left,
+            "height": bottom - top,
+            "centre_x": (left + right) / 2,
+            "centre_y": (top + bottom) / 2,
+        }
+        rows[str(size)] = {"found": len(boxes) / len(images)} | {
+            name: {
+                "median": round(float(numpy.median(values)), 3),
+                "quartiles": numpy.percentile(values, [25, 75]).round(3).tolist(),
+            }
+            for name, values in measures.items()
+        }
+    return rows
+
+
+def measure_accuracy(images: NDArray[numpy.uint8], truth: NDArray[numpy.integer]) -> dict[str, Any]:
+    """Accuracy of the shipped weights on crops by the detector at several widths, and without it."""
+    model = hub.load_bundle().face
+    if model is None:
+        return {}
+    pictures = [place(image, 200)[0] for image in images]
+    boxes = [faces.find_faces(picture).boxes for picture in pictures]
+    found = [number for number, box in enumerate(boxes) if len(box)]
+
+    def accuracy(crops: list[NDArray[numpy.uint8]]) -> float:
+        with torch.inference_mode():
+            batches = torch.from_numpy(numpy.stack(crops)).split(256)
+            predicted = torch.cat([model(batch).logits.argmax(1) for batch in batches]).numpy()
+        return round(float((predicted == truth[found]).mean()), 4)
+
+    result: dict[str, Any] = {
+        "images": len(found),
+        "as_framed": accuracy([images[i] for i in found]),
+    }
+    chosen = faces.CROP_WIDTHS
+    for width in WIDTHS:
+        faces.CROP_WIDTHS = width
+        size = model.config.input_size
+        crops = [faces.crop_face(pictures[i], boxes[i][0], size) for i in found]
+        result[f"{width:.2f} widths"] = accuracy(crops)
+    faces.CROP_WIDTHS = chosen
+    return result
+
+
+def main(archive: str) -> None:
+    """Measure both, print and write."""
+    training = load_split(archive, "train").images
+    picks = numpy.random.default_rng(SEED).permutation(len(training))[:TRAINING_IMAGES]
+    frames = measure_frames(training[picks])
+    validation = load_split(archive, "valid")
+    targets = majority_targets(validation.votes)
+    usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
+    accuracy = measure_accuracy(validation.images[usable], targets[usable].argmax(axis=1))
+    result = {
+        "date": date.today().isoformat(),
+        "commit": current_commit(),
+        "command": "python benchmarks/crop_margin.py runs/ferplus.npz",
+        "training_images": TRAINING_IMAGES,
+        "frames": frames,
+        "validation_accuracy": accuracy,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_json(result, RESULTS / "crop_margin.json")
+    for size, row in frames.items():
+        print(size, row)
+    print(accuracy)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(sys.argv[1])

@@ -1,0 +1,194 @@
+"""Seconds of processing per second of recording, by part, and peak memory against length.
+
+    python benchmarks/speed.py [--long]
+
+Makes 720p recordings at 30 pictures per second of 60 s and 600 s (with --long also 18 minutes) from the
+sample's portrait and speech, analyses each in a process of its own with the default settings, prints a
+table and writes `benchmarks/results/speed.json`. Run it on an otherwise idle machine.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy
+
+from multimodal_fer import analyzer, recognisers, speech, watching
+from multimodal_fer.media import iter_audio, iter_frames
+from multimodal_fer.models import SEResNet
+from multimodal_fer.training import current_commit, write_json
+
+SAMPLE = Path(__file__).parent.parent / "examples" / "sample.mp4"
+RESULTS = Path(__file__).parent / "results"
+MINUTE, RATE, WIDTH, HEIGHT = 60, 30, 1280, 720
+BIT_RATE = 2_000_000  # per second, as webcams and meeting software write 720p
+MEBIBYTE = 1024  # of the kibibytes that Linux reports
+
+
+def write_minute(path: Path) -> None:
+    """One minute of a moving face that speaks about two thirds of the time."""
+    portrait = cv2.resize(next(iter_frames(SAMPLE)).image, (WIDTH, HEIGHT))
+    speech_once = numpy.concatenate([waveform for _, waveform in iter_audio(SAMPLE)])
+    sound = numpy.resize(speech_once, MINUTE * 16_000)
+    noise = numpy.random.default_rng(0).integers(-12, 13, (8, HEIGHT, WIDTH, 3), numpy.int16)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=RATE, options={"preset": "faster"})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.bit_rate = BIT_RATE
+        audio = container.add_stream("aac", rate=16_000, layout="mono")
+        for number in range(MINUTE * RATE):
+            shift = round(30 * numpy.sin(number / 20))
+            moved = numpy.roll(portrait, shift, axis=1).astype(numpy.int16)
+            image = (moved + noise[number % 8]).clip(0, 255).astype(numpy.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        for first in range(0, len(sound), 1024):
+            piece = av.AudioFrame.from_ndarray(sound[None, first : first + 1024], "fltp", "mono")
+            piece.sample_rate, piece.pts, piece.time_base = 16_000, first, Fraction(1, 16_000)
+            container.mux(audio.encode(piece))
+        container.mux(audio.encode())
+
+
+def repeat(source: Path, target: Path, times: int) -> None:
+    """Copy a recording's packets several times after each other; nothing is encoded again."""
+    with av.open(str(target), "w") as new:
+        streams: dict[int, Any] = {}
+        for turn in range(times):
+            with av.open(str(source)) as old:
+                for stream in old.streams:
+                    if stream.index not in streams:
+                        streams[stream.index] = new.add_stream_from_template(stream)
+                for packet in old.demux():
+                    if packet.size and packet.pts is not None and packet.dts is not None:
+                        shift = round(turn * MINUTE / packet.time_base)
+                        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                        packet.stream = streams[packet.stream.index]
+                        new.mux(packet)
+
+
+class Timers:
+    """Wall-clock seconds of the parts, taken by wrapping the functions that do them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def wrap(self, name: str, function: Callable) -> Callable:
+        def timed(*arguments: Any, **settings: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **settings)
+            finally:
+                spent = time.perf_counter() - start
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+        return timed
+
+    def wrap_stream(self, name: str, function: Callable) -> Callable:
+        def timed(*arguments: Any, **settings: Any) -> Any:
+            items = iter(function(*arguments, **settings))
+            step = self.wrap(name, lambda: next(items, None))
+            while (item := step()) is not None:
+                yield item
+
+        return timed
+
+
+def measure(path: str) -> dict[str, Any]:
+    """Analyse one recording in this process; the load time of the models stands apart."""
+    timers = Timers()
+    start = time.perf_counter()
+    tool = analyzer.Analyzer()
+    loading = time.perf_counter() - start
+    analyzer.iter_frames = timers.wrap_stream("decode video", iter_frames)
+    analyzer.iter_audio = timers.wrap_stream("decode audio", iter_audio)
+    watching.find_faces = timers.wrap("detect faces", watching.find_faces)
+    speech.find_speech = timers.wrap("find speech", speech.find_speech)
+    SEResNet.forward = timers.wrap("classify faces", SEResNet.forward)
+    recognisers.FasterWhisper.recognise = timers.wrap(
+        "transcribe", recognisers.FasterWhisper.recognise
+    )
+    start = time.perf_counter()
+    answer = tool.analyze(path)
+    total = time.perf_counter() - start
+    timers.seconds["everything else"] = total - sum(timers.seconds.values())
+    return {
+        "recording": answer.duration,
+        "loading": loading,
+        "total": total,
+        "per_second": total / answer.duration,
+        "parts_per_second": {k: v / answer.duration for k, v in sorted(timers.seconds.items())},
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBIBYTE,
+        "words": len(answer.transcript.words) if answer.transcript else 0,
+        "pictures": len(answer.frames),
+        "coverage": answer.coverage,
+    }
+
+
+def in_own_process(path: Path) -> dict[str, Any]:
+    """Peak memory is a process's own: nothing of an earlier recording may count."""
+    command = [sys.executable, __file__, "--measure", str(path)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def report(results: dict[str, dict[str, Any]]) -> None:
+    """Print what was measured."""
+    first = next(iter(results.values()))
+    for name, result in results.items():
+        print(
+            f"{name}: {result['total']:.1f} s, {result['per_second']:.3f} s per second, "
+            f"peak {result['peak_memory_mib']:.0f} MiB "
+            f"({result['peak_memory_mib'] / first['peak_memory_mib']:.2f}x the first), "
+            f"{result['words']} words, {result['pictures']} pictures"
+        )
+        for part, seconds in result["parts_per_second"].items():
+            print(f"    {part:16} {seconds:.4f}")
+
+
+def main() -> None:
+    """Make the recordings, measure each, keep the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--long", action="store_true", help="also an 18-minute recording")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure)))
+        return
+    minutes = [1, 10, 18] if options.long else [1, 10]
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        one = Path(folder) / "minute.mp4"
+        write_minute(one)
+        for count in minutes:
+            path = Path(folder) / f"{count}.mp4"
+            repeat(one, path, count)
+            results[f"{count * MINUTE} s"] = in_own_process(path)
+    report(results)
+    RESULTS.mkdir(exist_ok=True)
+    about = {
+        "date": date.today().isoformat(),
+        "commit": current_commit(),
+        "command": f"python benchmarks/speed.py{' --long' if options.long else ''}",
+        "cores": os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+        "video": f"{WIDTH}x{HEIGHT}, {RATE} pictures per second, H.264, 2 Mbit/s",
+    }
+    write_json(about | {"results": results}, RESULTS / "speed.json")
+
+
+if __name__ == "__main__":
+    main()
