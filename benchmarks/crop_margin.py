@@ -1,6 +1,6 @@
-"""How FER+ frames a face, in units of the detector's box; `faces.CROP_WIDTHS` and `CROP_SHIFT` come from it.
+"""How FER+ frames a face, in units of the detector's box; `faces.CROP_WIDTHS` comes from it.
 
-    python benchmarks/crop_margin.py runs/ferplus.npz
+    python -m benchmarks.crop_margin runs/ferplus.npz
 
 Enlarges training images, puts them into a larger picture as a camera would show them, and detects. If the
 shipped weights are at hand, it then crops validation images by the detector as `analyze` does, at several
@@ -106,7 +106,7 @@ def main(archive: str) -> None:
     result = {
         "date": date.today().isoformat(),
         "commit": current_commit(),
-        "command": "python benchmarks/crop_margin.py runs/ferplus.npz",
+        "command": "python -m benchmarks.crop_margin runs/ferplus.npz",
         "training_images": TRAINING_IMAGES,
         "frames": frames,
         "validation_accuracy": accuracy,

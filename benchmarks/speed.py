@@ -1,10 +1,10 @@
 """Seconds of processing per second of recording, by part, and peak memory against length.
 
-    python benchmarks/speed.py [--long]
+    python -m benchmarks.speed [--long]
 
 Makes 720p recordings at 30 pictures per second of 60 s and 600 s (with --long also 18 minutes) from the
 sample's portrait and speech, analyses each in a process of its own with the default settings, prints a
-table and writes `benchmarks/results/speed.json`. Run it on an otherwise idle machine.
+table, writes `benchmarks/results/speed.json` and puts the table into the README. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -31,8 +31,10 @@ from multimodal_fer.media import iter_audio, iter_frames
 from multimodal_fer.models import SEResNet
 from multimodal_fer.training import current_commit, write_json
 
-SAMPLE = Path(__file__).parent.parent / "examples" / "sample.mp4"
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "examples" / "sample.mp4"
+RESULTS = ROOT / "benchmarks" / "results"
+START, END = "<!-- generated: speed -->", "<!-- end -->"
 MINUTE, RATE, WIDTH, HEIGHT = 60, 30, 1280, 720
 BIT_RATE = 2_000_000  # per second, as webcams and meeting software write 720p
 MEBIBYTE = 1024  # of the kibibytes that Linux reports
@@ -141,22 +143,39 @@ def measure(path: str) -> dict[str, Any]:
 
 def in_own_process(path: Path) -> dict[str, Any]:
     """Peak memory is a process's own: nothing of an earlier recording may count."""
-    command = [sys.executable, __file__, "--measure", str(path)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    command = [sys.executable, "-m", "benchmarks.speed", "--measure", str(path)]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
+    return json.loads(result.stdout)
 
 
-def report(results: dict[str, dict[str, Any]]) -> None:
-    """Print what was measured."""
-    first = next(iter(results.values()))
-    for name, result in results.items():
-        print(
-            f"{name}: {result['total']:.1f} s, {result['per_second']:.3f} s per second, "
-            f"peak {result['peak_memory_mib']:.0f} MiB "
-            f"({result['peak_memory_mib'] / first['peak_memory_mib']:.2f}x the first), "
-            f"{result['words']} words, {result['pictures']} pictures"
-        )
-        for part, seconds in result["parts_per_second"].items():
-            print(f"    {part:16} {seconds:.4f}")
+def speed_table() -> str:
+    """The stored results as a table for people."""
+    stored = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))
+    parts = sorted({part for r in stored["results"].values() for part in r["parts_per_second"]})
+    rows = ["| recording | " + " | ".join(stored["results"]) + " |"]
+    rows.append("|---" * (len(stored["results"]) + 1) + "|")
+
+    def add(name: str, values: list[str]) -> None:
+        rows.append(f"| {name} | " + " | ".join(values) + " |")
+
+    results = list(stored["results"].values())
+    add("processing in all", [f"{r['total']:.1f} s" for r in results])
+    add("**per second of recording**", [f"**{r['per_second']:.3f} s**" for r in results])
+    for part in parts:
+        add(part, [f"{r['parts_per_second'][part]:.4f} s" for r in results])
+    smallest = results[0]["peak_memory_mib"]
+    add("peak memory", [f"{r['peak_memory_mib']:.0f} MiB" for r in results])
+    add("against the shortest", [f"{r['peak_memory_mib'] / smallest:.2f}x" for r in results])
+    where = (
+        f"{stored['date']}, commit `{stored['commit']}`, {stored['cores']} cores, {stored['video']}"
+    )
+    return "\n".join([*rows, "", f"Measured by `{stored['command']}` on {where}."])
+
+
+def with_table(page: str) -> str:
+    """A page with the table between its marks."""
+    before, rest = page.split(START)
+    return f"{before}{START}\n{speed_table()}\n{END}{rest.split(END, 1)[1]}"
 
 
 def main() -> None:
@@ -177,17 +196,19 @@ def main() -> None:
             path = Path(folder) / f"{count}.mp4"
             repeat(one, path, count)
             results[f"{count * MINUTE} s"] = in_own_process(path)
-    report(results)
     RESULTS.mkdir(exist_ok=True)
     about = {
         "date": date.today().isoformat(),
         "commit": current_commit(),
-        "command": f"python benchmarks/speed.py{' --long' if options.long else ''}",
+        "command": f"python -m benchmarks.speed{' --long' if options.long else ''}",
         "cores": os.cpu_count(),
         "processor": platform.processor() or platform.machine(),
         "video": f"{WIDTH}x{HEIGHT}, {RATE} pictures per second, H.264, 2 Mbit/s",
     }
     write_json(about | {"results": results}, RESULTS / "speed.json")
+    page = ROOT / "README.md"
+    page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
+    print(speed_table())
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def evaluate(weights: str, archive: str, split: str) -> dict[str, Any]:
         reports[name] = classification_report(logits.softmax(1).numpy(), truth, model.config.labels)
     return {
         "weights": folder.name,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "corpus": "FER+ (label.csv)",
         "protocol": PROTOCOL,
         "split": PARTS[split],

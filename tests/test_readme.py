@@ -1,0 +1,59 @@
+"""The README is what people try first: its Python runs, its commands exist, its figures are generated."""
+
+import re
+import shlex
+
+import pytest
+from conftest import ROOT, SAMPLE, every, write_clip
+from typer.testing import CliRunner
+
+from benchmarks.speed import with_table
+from multimodal_fer.cli import app
+from recipes.ferplus import tables
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = "\n".join(blocks("bash")).splitlines()
+    return [
+        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("multimodal-fer")
+    ]
+
+
+def test_python_blocks_run(tmp_path, monkeypatch):
+    (tmp_path / "clip.mp4").write_bytes(SAMPLE.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(blocks("python")) == 2
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+def test_commands_run(arguments, tmp_path, monkeypatch, portrait):
+    """Each command as it stands, on a short clip; models that would be fetched are left out."""
+    for name in ("clip.mp4", "interview.mp4"):
+        write_clip(tmp_path / name, frame_times=every(0.5, 10), picture=lambda _: portrait)
+    monkeypatch.chdir(tmp_path)
+    if "--speech-model" in arguments:
+        arguments = [*arguments, "--speech-model", "none"]
+    arguments = ["clip.mp4" if argument == "*.mp4" else argument for argument in arguments]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    "path", sorted(tables.pages()), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_figures_are_those_of_the_result_files(path):
+    assert path.read_text(encoding="utf-8") == tables.pages()[path], (
+        "run: python -m recipes.ferplus.tables"
+    )
+
+
+def test_speed_is_that_of_the_result_file():
+    assert with_table(README) == README
