@@ -4,7 +4,8 @@
 
 Makes 720p recordings at 30 pictures per second of 60 s and 600 s (with --long also 18 minutes) from the
 sample's portrait and speech, analyses each in a process of its own with the default settings, prints a
-table, writes `benchmarks/results/speed.json` and puts the table into the README. Run it on an otherwise idle machine.
+table, writes `benchmarks/results/speed.json` and puts the table into the README. Run it on an otherwise idle
+machine.
 """
 
 import argparse

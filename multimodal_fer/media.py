@@ -140,7 +140,9 @@ def _open(path: str | PathLike[str]) -> Iterator[Any]:
     if path.stat().st_size == 0:
         raise MediaError(f"{path}: is empty (0 bytes); copy or export the recording again")
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        # A playlist that calls itself a video must not make FFmpeg fetch what it names.
+        only_files = {"protocol_whitelist": "file"}
+        container = av.open(str(path), metadata_errors="replace", options=only_files)
     except PermissionError:
         raise MediaError(f"{path}: may not be read; check its permissions") from None
     except (FFmpegError, ValueError) as error:

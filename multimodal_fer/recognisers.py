@@ -5,7 +5,7 @@ import importlib.util
 import os
 import pickle
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
@@ -31,10 +31,13 @@ class Recognition(NamedTuple):
 
 
 class Recogniser(Protocol):
-    """What a speech engine owes: a name, whether it knows other languages, and words."""
+    """What a speech engine owes: a name, the codes of the languages it knows, and words."""
 
-    name: str
-    multilingual: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def languages(self) -> Sequence[str]: ...
 
     def recognise(self, waveform: Waveform, language: str | None) -> Recognition: ...
 
@@ -46,16 +49,18 @@ class FasterWhisper:
         from faster_whisper import WhisperModel
 
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        on_cpu = "int8" if device in ("auto", "cpu") else "default"
+        # "auto" stays on the CPU: CTranslate2 needs CUDA libraries of its own beside torch's, and int8 on
+        # a CPU is faster than speech. Who has them asks for "cuda".
+        device, kind = ("cuda", "float16") if device == "cuda" else ("cpu", "int8")
         self.model = WhisperModel(
             location,
             device=device,
-            compute_type=on_cpu,
+            compute_type=kind,
             cpu_threads=threads,
             local_files_only=local,
         )
         self.name = name
-        self.multilingual = bool(self.model.model.is_multilingual)
+        self.languages = self.model.supported_languages
 
     def recognise(self, waveform: Waveform, language: str | None) -> Recognition:
         segments, info = self.model.transcribe(
@@ -77,7 +82,8 @@ class OpenAIWhisper:
             location, device=None if device == "auto" else device
         )
         self.name = name
-        self.multilingual = bool(self.model.is_multilingual)
+        known = _openai_whisper().tokenizer.LANGUAGES
+        self.languages = list(known) if self.model.is_multilingual else ["en"]
 
     def recognise(self, waveform: Waveform, language: str | None) -> Recognition:
         result: dict[str, Any] = self.model.transcribe(
@@ -150,7 +156,7 @@ def load_recogniser(
         `.pt` file
     engine : one of `ENGINES`; None takes the one that fits the model
     language : code such as "en"; None detects it
-    device : "auto", "cpu" or "cuda"
+    device : "auto", "cpu" or "cuda"; with faster-whisper "auto" is the CPU
 
     Raises
     ------
@@ -167,12 +173,16 @@ def load_recogniser(
         recogniser = _load_path(Path(model), engine, device)
     else:
         recogniser = _load_name(str(model), engine or ENGINES[0], device)
-    if language not in (None, "en") and not recogniser.multilingual:
+    if language is None or language in recogniser.languages:
+        return recogniser
+    if len(recogniser.languages) == 1:
         raise SpeechError(
             f"speech model {recogniser.name} knows English only, but language {language!r} was "
             "asked for; choose a model without '.en' in its name, such as base"
         )
-    return recogniser
+    raise SpeechError(
+        f"unknown language {language!r}; give a code: {', '.join(sorted(recogniser.languages))}"
+    )
 
 
 def find_offline_folders() -> list[Path]:

@@ -1,5 +1,6 @@
 """One clock for both streams, and every kind of recording that people hand in."""
 
+import socket
 import tracemalloc
 from fractions import Fraction
 from itertools import pairwise
@@ -172,6 +173,19 @@ def test_text_that_is_called_a_video(tmp_path):
     (tmp_path / "notes.mp4").write_text("This is not a recording.\n" * 100)
     with pytest.raises(MediaError, match=r"notes\.mp4: expected a video or audio file"):
         probe(tmp_path / "notes.mp4")
+
+
+def test_a_playlist_that_is_called_a_video_fetches_nothing(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/part.ts"
+        (tmp_path / "list.mp4").write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{address}\n#EXT-X-ENDLIST\n"
+        )
+        with pytest.raises(MediaError):
+            probe(tmp_path / "list.mp4")
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_truncated_mp4_without_its_index(tmp_path):

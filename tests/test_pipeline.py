@@ -199,6 +199,16 @@ def test_a_truncated_recording_keeps_what_is_there(silent_analyzer, face_clip):
     assert any("its end may be missing" in warning for warning in answer["warnings"])
 
 
+def test_a_truncated_mp4_whose_index_comes_first(silent_analyzer, tmp_path):
+    content = SAMPLE.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    answer = silent_analyzer.analyze(tmp_path / "cut.mp4").to_dict()
+    check_schema(answer)
+    assert answer["emotion"] == "happiness"
+    assert 4 < answer["duration"] < 10
+    assert any("its end may be missing" in warning for warning in answer["warnings"])
+
+
 def test_a_recording_without_its_length(silent_analyzer, tmp_path, portrait):
     """Browsers record WebM without a duration in its header."""
     import av

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy
 import pytest
+import torch
 
 from multimodal_fer import recognisers
 from multimodal_fer.errors import SpeechError, SpeechUnavailableError
@@ -104,7 +105,7 @@ def test_both_engines_hear_the_same(speech, tiny, tmp_path_factory):
     target = tmp_path_factory.mktemp("whisper") / "tiny.en.pt"
     write_openai_checkpoint(folder, target)
     openai = load_recogniser(target, engine="openai-whisper")
-    assert not openai.multilingual
+    assert list(openai.languages) == ["en"]
     theirs = heard_in(in_blocks(speech, 30), openai)
     ours = heard_in(in_blocks(speech, 30), tiny)
     assert [plain(word.text) for word in theirs.words] == [plain(word.text) for word in ours.words]
@@ -148,6 +149,26 @@ def test_spans_are_grouped_into_what_whisper_hears_at_once():
 def test_english_only_models_refuse_other_languages():
     with pytest.raises(SpeechError, match=r"knows English only.*'pl'"):
         load_recogniser(language="pl")
+
+
+@pytest.fixture
+def random_multilingual(tmp_path):
+    """A tiny untrained multilingual network in openai-whisper's format: it says nothing sensible."""
+    whisper = pytest.importorskip("whisper", reason="openai-whisper is not installed")
+    dims = whisper.ModelDimensions(80, 1500, 64, 2, 2, 51865, 448, 64, 2, 2)
+    torch.manual_seed(0)
+    model = whisper.model.Whisper(dims)
+    state = {"dims": vars(dims), "model_state_dict": model.state_dict()}
+    torch.save(state, tmp_path / "random.pt")
+    return tmp_path / "random.pt"
+
+
+def test_multilingual_models_take_or_detect_a_language(random_multilingual, speech):
+    recogniser = load_recogniser(random_multilingual, language="pl")
+    assert recogniser.recognise(speech[: 2 * SAMPLE_RATE], "pl").language == "pl"
+    assert recogniser.recognise(speech[: 2 * SAMPLE_RATE], None).language in recogniser.languages
+    with pytest.raises(SpeechError, match="unknown language 'polish'; give a code: af, am"):
+        load_recogniser(random_multilingual, language="polish")
 
 
 def test_what_cannot_be_loaded_is_explained(tmp_path):
