@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from multimodal_fer import faces, hub
-from multimodal_fer.training import current_commit, write_json
+from multimodal_fer.files import write_json
+from multimodal_fer.training import current_commit
 from recipes.ferplus.prepare import load_split, majority_targets
 
 RESULTS = Path(__file__).parent / "results"
@@ -112,7 +113,7 @@ def main(archive: str) -> None:
         "validation_accuracy": accuracy,
     }
     RESULTS.mkdir(exist_ok=True)
-    write_json(result, RESULTS / "crop_margin.json")
+    write_json(RESULTS / "crop_margin.json", result)
     for size, row in frames.items():
         print(size, row)
     print(accuracy)

@@ -28,9 +28,10 @@ import cv2
 import numpy
 
 from multimodal_fer import analyzer, recognisers, speech, watching
+from multimodal_fer.files import write_json
 from multimodal_fer.media import iter_audio, iter_frames
 from multimodal_fer.models import SEResNet
-from multimodal_fer.training import current_commit, write_json
+from multimodal_fer.training import current_commit
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "sample.mp4"
@@ -206,7 +207,7 @@ def main() -> None:
         "processor": platform.processor() or platform.machine(),
         "video": f"{WIDTH}x{HEIGHT}, {RATE} pictures per second, H.264, 2 Mbit/s",
     }
-    write_json(about | {"results": results}, RESULTS / "speed.json")
+    write_json(RESULTS / "speed.json", about | {"results": results})
     page = ROOT / "README.md"
     page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
     print(speed_table())

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multimodal_fer.errors import WeightsError
+from multimodal_fer.files import write_json
 from multimodal_fer.models import SEResNet, build
 
 WEIGHTS_VARIABLE = "MULTIMODAL_FER_WEIGHTS"  # a folder of bundles and models to look in first
@@ -125,10 +126,10 @@ def save_model(
     save_file(tensors, folder / "model.safetensors")
     (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable for its owner only
     config = {"model": name, "settings": asdict(model.config), **about}
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
     loaded = load_model(folder)
     logits = golden_logits(loaded)
-    _write_json(folder / "golden.json", {"logits": logits.tolist()})
+    write_json(folder / "golden.json", {"logits": logits.tolist()})
 
 
 def save_bundle(
@@ -148,7 +149,7 @@ def save_bundle(
         for modality, part in parts.items()
     }
     config = {"labels": list(labels), "unsure_below": unsure_below, "parts": pinned}
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
 
 
 def verify_model(folder: str | os.PathLike[str]) -> float:
@@ -206,7 +207,3 @@ def check_hash(path: Path, expected: str) -> None:
     found = file_hash(path)
     if found != expected:
         raise WeightsError(f"{path}: expected sha256 {expected}, found {found}; copy it again")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")

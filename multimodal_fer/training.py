@@ -1,6 +1,5 @@
 """Bricks of the recipes' training loops: configuration, seeds, checkpoints. Inference never needs them."""
 
-import json
 import os
 import random
 import subprocess
@@ -14,6 +13,7 @@ import numpy
 import torch
 
 from multimodal_fer.errors import ConfigError
+from multimodal_fer.files import write_json
 
 Config = TypeVar("Config")
 
@@ -87,18 +87,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def write_json(value: Any, path: str | Path) -> None:
-    """Write readable JSON atomically; NaN and infinity are refused."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def save_config(config: Any, path: str | Path) -> None:
     """Write a resolved configuration, defaults included."""
-    write_json(asdict(config), path)
+    write_json(path, asdict(config))
 
 
 def current_commit() -> str:

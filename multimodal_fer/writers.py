@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_fer.errors import OutputError
+from multimodal_fer.files import write_text
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.types import Analysis, Segment
 
@@ -142,7 +143,10 @@ def write(
     for name in formats:
         for ending, render in FORMATS[name].items():
             path = folder / f"{stem}{ending}"
-            _replace(path, render(analysis))
+            try:
+                write_text(path, render(analysis))
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
             written.append(path)
     return written
 
@@ -158,17 +162,6 @@ def prepare_folder(folder: str | os.PathLike[str]) -> Path:
         raise OutputError(
             f"{folder}: cannot be written ({error.strerror}); choose another output folder"
         ) from None
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def name_outputs(paths: Sequence[str | os.PathLike[str]]) -> list[str]:

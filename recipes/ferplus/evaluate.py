@@ -15,9 +15,10 @@ from typing import Any
 import numpy
 import torch
 
+from multimodal_fer.files import write_json
 from multimodal_fer.hub import find_weights, load_model
 from multimodal_fer.metrics import classification_report
-from multimodal_fer.training import current_commit, write_json
+from multimodal_fer.training import current_commit
 from recipes.ferplus.prepare import load_split, majority_targets
 from recipes.ferplus.train import predict
 
@@ -59,7 +60,7 @@ def main(weights: str, archive: str, split: str) -> None:
     result = evaluate(weights, archive, split)
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{result['weights']}.{PROTOCOL}.{split}.json"
-    write_json(result, target)
+    write_json(target, result)
     for name in ("single", "flip_averaged"):
         report = result[name]
         print(

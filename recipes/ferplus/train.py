@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from multimodal_fer.files import write_json
 from multimodal_fer.labels import FER_PLUS
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
@@ -29,7 +30,6 @@ from multimodal_fer.training import (
     save_checkpoint,
     save_config,
     seed_everything,
-    write_json,
 )
 from recipes.ferplus.augment import augment
 from recipes.ferplus.prepare import distribution_targets, load_split, majority_targets
@@ -191,7 +191,7 @@ def train(config: TrainConfig) -> Path:
         )
         state = {name: part.state_dict() for name, part in parts.items()}
         save_checkpoint(state | {"epochs": epochs, "config": asdict(config)}, run / "last.pt")
-        write_json(epochs, run / "log.json")
+        write_json(run / "log.json", epochs)
         left = seconds * (config.epochs - epoch - 1) / 60
         print(
             f"epoch {epoch + 1}/{config.epochs}  loss {loss:.4f}  "
