@@ -1,7 +1,7 @@
 """The whole walk, from a recorded or written answer to what it expresses; a function a step."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -100,7 +100,8 @@ class Analyzer:
         seen = self._watch(media, report, warnings.append)
         duration = _true_duration(media, heard, seen, warnings.append)
         windows = make_windows(duration, heard.spans, heard.words)
-        segments = [self._judge(window, heard, seen) for window in windows]
+        spoken = heard.by_modality()
+        segments = [self._judge(window, spoken, seen) for window in windows]
         return self._answer(media, duration, heard, seen, segments, warnings)
 
     def analyze_text(self, text: str) -> Analysis:
@@ -115,18 +116,9 @@ class Analyzer:
             warnings.insert(0, "the text is empty: there is nothing to judge")
         return Analysis(
             path=None,
-            duration=0.0,
             bundle=self.bundle.version,
             labels=self.bundle.labels,
-            face_labels=(),
-            emotion=None,
-            unsure=False,
-            scores={},
-            coverage={},
             segments=segments,
-            faces=(),
-            frames=(),
-            transcript=None,
             warnings=tuple(warnings),
         )
 
@@ -178,26 +170,24 @@ class Analyzer:
             warn(note)
         return seen
 
-    def _judge(self, window: Window, heard: Heard, seen: Seen) -> Segment:
+    def _judge(self, window: Window, spoken: Mapping[str, list[Span]], seen: Seen) -> Segment:
         """Gather each modality's scores for one window, and fuse them."""
-        track, rows = self._choose_face(window, seen.tracks)
+        track, rows = self._choose_face(window, seen)
         by_modality: dict[str, Scores | None] = dict.fromkeys(MODALITIES)
         if rows:
             by_modality["face"] = mean_scores(rows)
-        coverage = _coverage(window.start, window.end, heard, seen, track)
+        coverage = _coverage(window.start, window.end, spoken, seen, track)
         return self._fuse(window, track, by_modality, coverage)
 
-    def _choose_face(
-        self, window: Window, tracks: Sequence[FaceTrack]
-    ) -> tuple[FaceTrack | None, list[Scores]]:
+    def _choose_face(self, window: Window, seen: Seen) -> tuple[FaceTrack | None, list[Scores]]:
         """The person whose face counts in a window, and that face's scores in it."""
-        slack = 0.5 / self.frame_rate  # a picture stands for the time around it
+        shown = seen.between(window.start, window.end)
         best: tuple[float, FaceTrack | None, list[Scores]] = (0.0, None, [])
-        for track in tracks:
+        for track in seen.tracks if shown else ():
             if self.face not in ("largest", track.id):
                 continue
-            first = bisect_left(track.times, window.start - slack)
-            last = bisect_left(track.times, window.end + slack)
+            first = bisect_left(track.times, shown[0][0].time)
+            last = bisect_right(track.times, shown[-1][0].time)
             area = sum((b[2] - b[0]) * (b[3] - b[1]) for b in track.boxes[first:last])
             if area > best[0]:
                 best = (area, track, track.scores[first:last])
@@ -240,7 +230,7 @@ class Analyzer:
         segments: Sequence[Segment],
         warnings: list[str],
     ) -> Analysis:
-        coverage = _coverage(0.0, duration, heard, seen)
+        coverage = _coverage(0.0, duration, heard.by_modality(), seen)
         present = [name for name in MODALITIES if coverage[name] > 0]
         warnings += _missing_parts(self.bundle, present)
         scores = _overall(segments)
@@ -287,27 +277,28 @@ def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str],
 
 
 def _coverage(
-    start: float, end: float, heard: Heard, seen: Seen, track: FaceTrack | None = None
+    start: float,
+    end: float,
+    spoken: Mapping[str, list[Span]],
+    seen: Seen,
+    track: FaceTrack | None = None,
 ) -> Scores:
     """The share of a stretch in which each modality was there to be judged; any face, or one."""
-    rows = seen.rows
-    first = max(0, bisect_right(rows, start, key=lambda row: row.time) - 1)
-    last = bisect_left(rows, end, key=lambda row: row.time)
-    edges = [row.time for row in rows[first : last + 1]] + [seen.end]
     faces = [
         (row.time, until)
-        for row, until in zip(rows[first:last], edges[1:], strict=False)
+        for row, until in seen.between(start, end)
         if (row.faces if track is None else track.id in row.faces)
     ]
-    words = [(word.start, word.end) for word in heard.words]
-    parts = dict(zip(MODALITIES, (faces, heard.spans, words), strict=True))
     length = max(end - start, 1e-6)
-    return {name: min(1.0, _shared(start, end, spans) / length) for name, spans in parts.items()}
+    parts = {"face": faces, **spoken}
+    return {name: min(1.0, _shared(start, end, parts[name]) / length) for name in MODALITIES}
 
 
 def _shared(start: float, end: float, spans: Sequence[Span]) -> float:
-    """Seconds of `spans` that lie within start and end."""
-    return sum(max(0.0, min(end, stop) - max(start, begin)) for begin, stop in spans)
+    """Seconds of `spans`, which are in time order, that lie within start and end."""
+    first = bisect_right(spans, start, key=lambda span: span[1])
+    last = bisect_left(spans, end, key=lambda span: span[0])
+    return sum(min(end, stop) - max(start, begin) for begin, stop in spans[first:last])
 
 
 def _overall(segments: Sequence[Segment]) -> Scores:

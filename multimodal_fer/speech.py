@@ -33,6 +33,10 @@ class Heard:
     words: list[Word] = field(default_factory=list)
     language: str | None = None
 
+    def by_modality(self) -> dict[str, list[Span]]:
+        """When there was a voice to judge, and when there were words."""
+        return {"voice": self.spans, "text": [(word.start, word.end) for word in self.words]}
+
 
 def find_speech(waveform: Waveform) -> list[Span]:
     """Stretches of speech in a mono 16 kHz waveform, as (start, end) in seconds."""

@@ -164,19 +164,19 @@ class Analysis:
     """The whole answer for one recording or one written text."""
 
     path: str | None
-    duration: float
     bundle: str
     labels: tuple[str, ...]
-    face_labels: tuple[str, ...]
-    emotion: str | None
-    unsure: bool
-    scores: Scores
-    coverage: Scores
-    segments: tuple[Segment, ...]
-    faces: tuple[FaceTrack, ...]
-    frames: tuple[FrameRow, ...]
-    transcript: Transcript | None
-    warnings: tuple[str, ...]
+    duration: float = 0.0
+    face_labels: tuple[str, ...] = ()
+    emotion: str | None = None
+    unsure: bool = False
+    scores: Scores = field(default_factory=dict)
+    coverage: Scores = field(default_factory=dict)
+    segments: tuple[Segment, ...] = ()
+    faces: tuple[FaceTrack, ...] = ()
+    frames: tuple[FrameRow, ...] = ()
+    transcript: Transcript | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain str, float, list and dict, in schema 1; safe for `json.dumps(allow_nan=False)`."""

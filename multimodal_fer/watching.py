@@ -1,6 +1,6 @@
 """Watch a recording: people through time, and what each face expresses in each picture."""
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
 import numpy
@@ -23,7 +23,15 @@ class Seen:
 
     tracks: list[FaceTrack] = field(default_factory=list)
     rows: list[FrameRow] = field(default_factory=list)
-    end: float = 0.0  # seconds at which the last picture was shown
+    end: float = 0.0  # seconds until which the last picture was shown
+
+    def between(self, start: float, end: float) -> list[tuple[FrameRow, float]]:
+        """The pictures shown within start and end, each with the second at which it is replaced."""
+        first = max(0, bisect_right(self.rows, start, key=lambda row: row.time) - 1)
+        last = bisect_left(self.rows, end, key=lambda row: row.time)
+        later = [row.time for row in self.rows[first + 1 : last + 1]] + [self.end]
+        shown = zip(self.rows[first:last], later, strict=False)
+        return [(row, until) for row, until in shown if until > start]
 
 
 class Watcher:
@@ -72,17 +80,10 @@ class Watcher:
         return Seen(kept, rows, rows[-1].time + interval if rows else 0.0)
 
 
-def _shown(seen: Seen) -> Iterator[tuple[FrameRow, float]]:
-    """Each picture with the second at which the next one replaces it."""
-    for number, row in enumerate(seen.rows):
-        last = number + 1 == len(seen.rows)
-        yield row, seen.end if last else seen.rows[number + 1].time
-
-
 def describe_absences(seen: Seen) -> list[str]:
     """Warnings for the stretches without a face."""
     stretches: list[list[float]] = []
-    for row, end in _shown(seen):
+    for row, end in seen.between(0.0, seen.end):
         if row.faces:
             continue
         if stretches and stretches[-1][1] == row.time:
