@@ -93,10 +93,11 @@ def test_prepare_train_kill_resume_evaluate_export_analyze(corpus, tmp_path, mon
 
     monkeypatch.setattr(evaluate, "RESULTS", tmp_path / "results")
     evaluate.main(str(weights), str(corpus / "ferplus.npz"), "test")
-    result = json.loads((tmp_path / "results" / "face-drawn.cntk-majority.test.json").read_text())
-    assert result["single"]["images"] == 32
-    assert result["single"]["support"]["happiness"] == 16
-    assert 0 <= result["flip_averaged"]["accuracy"] <= 1
+    result = json.loads((tmp_path / "results" / "face-drawn.test.json").read_text())
+    report = result["protocols"]["cntk-majority"]
+    assert report["single"]["images"] == 32
+    assert report["single"]["support"]["happiness"] == 16
+    assert 0 <= report["flip_averaged"]["accuracy"] <= 1
 
     hub.save_bundle(tmp_path / "weights" / "drawn7", OPEN7, 0.5, {"face": weights})
     clip = write_clip(tmp_path / "a.mp4", frame_times=every(1, 10), picture=lambda _: portrait)
@@ -168,12 +169,12 @@ def test_vote_rules_by_hand():
 def test_vote_rules_give_the_published_counts():
     """Counts of the released code on the official label files (microsoft/FERPlus)."""
     expected = {
-        "train": (25045, 27947, [8733, 7284, 3136, 3022, 2098, 116, 536, 120]),
-        "valid": (3191, 3508, [1180, 862, 411, 348, 289, 25, 60, 16]),
-        "test": (3137, 3507, [1083, 892, 394, 382, 269, 16, 86, 15]),
+        "train": (25045, 27947, 26628, [8733, 7284, 3136, 3022, 2098, 116, 536, 120]),
+        "valid": (3191, 3508, 3359, [1180, 862, 411, 348, 289, 25, 60, 16]),
+        "test": (3137, 3507, 3335, [1083, 892, 394, 382, 269, 16, 86, 15]),
     }
     with tarfile.open(FERPLUS) as archive:
-        for split, (majority_count, distribution_count, classes) in expected.items():
+        for split, (majority_count, distribution_count, paper_count, classes) in expected.items():
             member = archive.extractfile(f"data/{prepare.SPLITS[split]}/label.csv")
             assert member is not None
             rows = list(csv.reader(member.read().decode().splitlines()))
@@ -181,6 +182,7 @@ def test_vote_rules_give_the_published_counts():
             majority = prepare.majority_targets(votes)
             assert int(majority.sum()) == majority_count
             assert majority.sum(axis=0).astype(int).tolist() == classes
+            assert int(prepare.paper_targets(votes).sum()) == paper_count
             distribution = prepare.distribution_targets(votes)
             assert int((distribution.sum(axis=1) > 0).sum()) == distribution_count
 

@@ -45,7 +45,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         return loss
 
     optimizer.step(closure)
-    return float(log_temperature.exp())
+    return float(log_temperature.detach().exp())
 
 
 def export(run: str, archive: str, folder: str) -> None:

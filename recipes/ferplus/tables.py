@@ -9,10 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recipes.ferplus.evaluate import PROTOCOL, RESULTS
+from recipes.ferplus.evaluate import RESULTS
 
 ROOT = Path(__file__).parent.parent.parent
 START, END = "<!-- generated: facial results -->", "<!-- end -->"
+
+WAYS = {"single": "", "flip_averaged": ", mean with mirror image"}
 
 # Systems that others measured by the same protocol or near to it; the protocol stands beside each.
 PUBLISHED = (
@@ -33,7 +35,7 @@ PUBLISHED = (
 
 def read_results(split: str) -> list[dict[str, Any]]:
     """All results of one split, by name of the weights."""
-    files = sorted(RESULTS.glob(f"*.{PROTOCOL}.{split}.json"))
+    files = sorted(RESULTS.glob(f"*.{split}.json"))
     return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 
@@ -42,14 +44,16 @@ def accuracy_table() -> str:
     headings = "| system | parameters | protocol | accuracy | UAR | macro-F1 | ECE |"
     rows = [headings, "|---" * 7 + "|"]
     for result in read_results("test"):
-        single, flipped = result["single"], result["flip_averaged"]
-        for name, report in (("", single), (", mean with mirror image", flipped)):
-            rows.append(
-                f"| `{result['weights']}`{name} | {result['parameters'] / 1e6:.1f} M "
-                f"| {PROTOCOL}, {report['images']:,} images | **{report['accuracy']:.2%}** "
-                f"| {report['uar']:.2%} | {report['macro_f1']:.2%} "
-                f"| {report['calibration_error']:.3f} |"
-            )
+        size = f"{result['parameters'] / 1e6:.1f} M"
+        for protocol, reports in result["protocols"].items():
+            for way, report in reports.items():
+                name = f"`{result['weights']}`{WAYS[way]}"
+                images = f"{protocol}, {report['images']:,} images"
+                rows.append(
+                    f"| {name} | {size} | {images} | **{report['accuracy']:.2%}** "
+                    f"| {report['uar']:.2%} | {report['macro_f1']:.2%} "
+                    f"| {report['calibration_error']:.3f} |"
+                )
     for name, size, protocol, accuracy in PUBLISHED:
         rows.append(f"| {name} | {size} | {protocol} | {accuracy:.2f}% | | | |")
     return "\n".join(rows)
@@ -57,8 +61,8 @@ def accuracy_table() -> str:
 
 def recall_table(result: dict[str, Any]) -> str:
     """Recall of each emotion, with the number of test images behind it."""
-    report = result["single"]
-    rows = ["| emotion | recall | test images |", "|---|---|---|"]
+    report = result["protocols"]["cntk-majority"]["single"]
+    rows = ["| emotion | recall (cntk-majority) | test images |", "|---|---|---|"]
     for label, recall in report["recall"].items():
         rows.append(f"| {label} | {recall:.1%} | {report['support'][label]:,} |")
     return "\n".join(rows)
