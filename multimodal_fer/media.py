@@ -142,7 +142,7 @@ def _open(path: str | PathLike[str]) -> Iterator[Any]:
     try:
         # A playlist that calls itself a video must not make FFmpeg fetch what it names.
         only_files = {"protocol_whitelist": "file"}
-        container = av.open(str(path), metadata_errors="replace", options=only_files)
+        container = av.open(str(path), options=only_files, **_lenient_titles())
     except PermissionError:
         raise MediaError(f"{path}: may not be read; check its permissions") from None
     except (FFmpegError, ValueError) as error:
@@ -153,6 +153,11 @@ def _open(path: str | PathLike[str]) -> Iterator[Any]:
         ) from None
     with container:
         yield container
+
+
+def _lenient_titles() -> dict[str, Any]:
+    """PyAV before 19 refuses files whose title is not UTF-8 unless asked; later versions do not ask."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def _reason(error: Exception) -> str:

@@ -196,6 +196,24 @@ def test_truncated_mp4_without_its_index(tmp_path):
         probe(clip)
 
 
+def test_a_title_that_is_not_utf_8(tmp_path):
+    import av
+
+    clip = write_clip(tmp_path / "a.mkv", frame_times=every(0.5, 30))
+    with av.open(str(clip)) as old, av.open(str(tmp_path / "b.mkv"), "w") as new:
+        new.metadata["title"] = "QXYZ"
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    content = (tmp_path / "b.mkv").read_bytes()
+    assert b"QXYZ" in content
+    (tmp_path / "b.mkv").write_bytes(content.replace(b"QXYZ", b"Caf\xe9"))
+    assert probe(tmp_path / "b.mkv").has_video
+    assert next(iter_frames(tmp_path / "b.mkv")).time == 0
+
+
 def test_a_hole_in_the_sound_is_silence(tmp_path):
     """Lost packets must not pull later sound forward."""
     first = write_clip(tmp_path / "a.mkv", sound=tone(1, 48_000))
