@@ -73,8 +73,7 @@ class Analyzer:
         self.language = language
         self.frame_rate = frame_rate
         self.face = face
-        cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-        self.device = torch.device("cuda" if cuda else "cpu")
+        self.device = _choose_device(device)
         if self.bundle.face is not None:
             self.bundle.face.to(self.device)
         self.recogniser: Recogniser | None = None
@@ -255,6 +254,14 @@ class Analyzer:
             transcript=transcript,
             warnings=tuple(dict.fromkeys(warnings)),
         )
+
+
+def _choose_device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no CUDA device here; use cpu or auto")
+    return torch.device("cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda")
 
 
 def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str], None]) -> float:

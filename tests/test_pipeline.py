@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy
 import pytest
+import torch
 from conftest import SAMPLE, every, grey, tone, write_clip
 
 from multimodal_fer import recognisers
@@ -267,6 +268,11 @@ def test_settings_that_cannot_be(tmp_path):
         Analyzer(frame_rate=0)
     with pytest.raises(ValueError, match="face must be"):
         Analyzer(face="smallest")
+    with pytest.raises(ValueError, match="device must be auto, cpu or cuda"):
+        Analyzer(device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="finds no CUDA device"):
+            Analyzer(device="cuda")
     with pytest.raises(MediaError, match="no such file"):
         analyze(tmp_path / "nothing.mp4", speech_model="none")
 
