@@ -6,8 +6,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-import torch
-
+from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import MediaError, SpeechUnavailableError
 from multimodal_fer.faces import mean_scores
 from multimodal_fer.hub import DEFAULT_BUNDLE, Bundle, load_bundle
@@ -73,7 +72,7 @@ class Analyzer:
         self.language = language
         self.frame_rate = frame_rate
         self.face = face
-        self.device = _choose_device(device)
+        self.device = choose_device(device)
         if self.bundle.face is not None:
             self.bundle.face.to(self.device)
         self.recogniser: Recogniser | None = None
@@ -254,14 +253,6 @@ class Analyzer:
             transcript=transcript,
             warnings=tuple(dict.fromkeys(warnings)),
         )
-
-
-def _choose_device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch finds no CUDA device here; use cpu or auto")
-    return torch.device("cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda")
 
 
 def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str], None]) -> float:

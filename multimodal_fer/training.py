@@ -67,13 +67,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` takes a CUDA device where there is one; any other name is handed to torch."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     """Write tensors and plain values so that a kill at any moment leaves the old or the new file."""
     path = Path(path)

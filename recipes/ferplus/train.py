@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from multimodal_fer.devices import choose_device
 from multimodal_fer.files import write_json
 from multimodal_fer.labels import FER_PLUS
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
 from multimodal_fer.training import (
-    choose_device,
     load_checkpoint,
     load_config,
     save_checkpoint,
