@@ -19,7 +19,7 @@ from multimodal_fer.labels import OPEN7
 from multimodal_fer.training import load_checkpoint, load_config
 from recipes.ferplus import evaluate, export, prepare
 from recipes.ferplus.augment import augment
-from recipes.ferplus.train import TrainConfig
+from recipes.ferplus.train import TrainConfig, load_examples
 
 FERPLUS = ROOT.parent / "shared" / "data" / "ferplus.tar"
 CONFIG = ROOT / "recipes" / "ferplus" / "compact.toml"
@@ -85,6 +85,13 @@ def test_prepare_train_kill_resume_evaluate_export_analyze(corpus, tmp_path, mon
     second = load_checkpoint(tmp_path / "killed" / "last.pt")
     for name, value in first["average"].items():
         assert torch.allclose(value, second["average"][name], atol=1e-6), name
+
+    other = subprocess.run(
+        [*train_command(corpus, tmp_path / "killed"), "seed=2"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert other.returncode == 1
+    assert "seed was 1, now 2" in other.stderr and "Traceback" not in other.stderr
 
     weights = tmp_path / "weights" / "face-drawn"
     export.export(str(tmp_path / "straight"), str(corpus / "ferplus.npz"), str(weights))
@@ -195,6 +202,14 @@ def test_augmentation_keeps_shape_and_range_and_follows_its_seed():
     assert first.shape == images.shape
     assert first.min() >= 0 and first.max() <= 255
     assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+def test_a_missing_archive_and_scheme_are_named(tmp_path):
+    config = TrainConfig(data=str(tmp_path / "none.npz"))
+    with pytest.raises(DataError, match=r"none\.npz: cannot be read .*recipes\.ferplus\.prepare"):
+        load_examples(config, "train", "majority", torch.device("cpu"))
+    with pytest.raises(ConfigError, match="unknown scheme 'vote'"):
+        load_examples(config, "train", "vote", torch.device("cpu"))
 
 
 def test_configuration_mistakes_are_refused(tmp_path):

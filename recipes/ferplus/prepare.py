@@ -150,11 +150,19 @@ def main(root: str, output: str) -> None:
 
 def load_split(archive: str | Path, split: str) -> Split:
     """Read back one split that `main` wrote."""
-    with numpy.load(archive, allow_pickle=False) as arrays:
-        return Split(*(arrays[f"{split}_{name}"] for name in Split._fields))
+    try:
+        with numpy.load(archive, allow_pickle=False) as arrays:
+            return Split(*(arrays[f"{split}_{name}"] for name in Split._fields))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{archive}: cannot be read ({error}); make it with python -m recipes.ferplus.prepare"
+        ) from None
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except DataError as error:
+        sys.exit(f"error: {error}")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -20,6 +21,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from multimodal_fer.devices import choose_device
+from multimodal_fer.errors import ConfigError, MultimodalFerError
 from multimodal_fer.files import write_json
 from multimodal_fer.labels import FER_PLUS
 from multimodal_fer.metrics import classification_report
@@ -67,6 +69,8 @@ class Examples:
 
 def load_examples(config: TrainConfig, split: str, scheme: str, device: torch.device) -> Examples:
     """Load one split, without the images to which the scheme gives no target."""
+    if scheme not in SCHEMES:
+        raise ConfigError(f"unknown scheme {scheme!r}; known: {sorted(SCHEMES)}")
     part = load_split(config.data, split)
     targets = SCHEMES[scheme](part.votes)
     usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
@@ -140,6 +144,19 @@ def predict(model: nn.Module, images: Tensor, flip: bool = False, batch: int = 2
     return torch.cat(parts)
 
 
+def check_same_run(config: TrainConfig, started: dict[str, Any], run: Path) -> None:
+    """Refuse to continue a run with other settings: its figures would belong to neither."""
+    free = {"data", "run", "device"}  # may move between sittings
+    changed = {
+        key: (value, now)
+        for key, now in asdict(config).items()
+        if key not in free and (value := started.get(key)) != now
+    }
+    if changed:
+        listed = ", ".join(f"{key} was {a!r}, now {b!r}" for key, (a, b) in changed.items())
+        raise ConfigError(f"{run}: was started with other settings ({listed}); use another folder")
+
+
 def train(config: TrainConfig) -> Path:
     """Train to the end or continue; returns the run folder with `last.pt` and `log.json`."""
     device = choose_device(config.device)
@@ -168,6 +185,7 @@ def train(config: TrainConfig) -> Path:
     epochs: list[dict] = []
     if (run / "last.pt").exists():
         state = load_checkpoint(run / "last.pt")
+        check_same_run(config, state["config"], run)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         epochs = state["epochs"]
@@ -205,4 +223,7 @@ def train(config: TrainConfig) -> Path:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    train(load_config(TrainConfig, sys.argv[1], sys.argv[2:]))
+    try:
+        train(load_config(TrainConfig, sys.argv[1], sys.argv[2:]))
+    except MultimodalFerError as error:
+        sys.exit(f"error: {error}")
