@@ -27,7 +27,7 @@ from multimodal_fer.types import (
 from multimodal_fer.watching import Seen, Watcher, describe_absences
 from multimodal_fer.windows import Span, make_windows
 
-MIN_SHORTFALL = 0.5  # seconds by which a recording may end before its header says
+HEADER_TOLERANCE = 0.5  # seconds between what a header says and what is there that mean nothing
 
 Progress = Callable[[str, float, float], None]  # stage, seconds done, seconds in all
 
@@ -263,15 +263,14 @@ def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str],
             f"{media.path}: its header is readable, but nothing in it can be decoded; "
             "copy or export the recording again"
         )
-    if not media.duration:
-        return reached
-    if reached < media.duration - MIN_SHORTFALL:
+    if abs(reached - media.duration) <= HEADER_TOLERANCE:
+        return media.duration
+    if reached < media.duration:
         warn(
             f"the recording ends at {reached:.1f} s, its header says {media.duration:.1f} s; "
             "its end may be missing"
         )
-        return reached
-    return media.duration
+    return reached
 
 
 def _coverage(
