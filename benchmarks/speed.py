@@ -72,6 +72,9 @@ def repeat(source: Path, target: Path, times: int) -> None:
     """Copy a recording's packets several times after each other; nothing is encoded again."""
     with av.open(str(target), "w") as new:
         streams: dict[int, Any] = {}
+        reached: dict[
+            int, int
+        ] = {}  # the encoder's lead-in would overlap the end of the turn before
         for turn in range(times):
             with av.open(str(source)) as old:
                 for stream in old.streams:
@@ -81,8 +84,11 @@ def repeat(source: Path, target: Path, times: int) -> None:
                     if packet.size and packet.pts is not None and packet.dts is not None:
                         shift = round(turn * MINUTE / packet.time_base)
                         packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                        packet.stream = streams[packet.stream.index]
-                        new.mux(packet)
+                        index = packet.stream.index
+                        if packet.dts > reached.get(index, packet.dts - 1):
+                            reached[index] = packet.dts
+                            packet.stream = streams[index]
+                            new.mux(packet)
 
 
 class Timers:
