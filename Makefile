@@ -12,7 +12,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/installed-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
 sample: $(VENV)/installed-dev
 	$(BIN)/python examples/make_sample.py examples/sample.mp4
