@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from multimodal_fer import faces, hub
 from multimodal_fer.files import write_json
 from multimodal_fer.training import current_commit
-from recipes.ferplus.prepare import load_split, majority_targets
+from recipes.ferplus.prepare import load_split
+from recipes.ferplus.votes import majority_targets
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (120, 160, 200, 240)  # pixels to which the 48-pixel images are enlarged

@@ -17,9 +17,10 @@ from multimodal_fer.analyzer import Analyzer
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.training import load_checkpoint, load_config
-from recipes.ferplus import evaluate, export, prepare
+from recipes.ferplus import evaluate, export, prepare, votes
 from recipes.ferplus.augment import augment
-from recipes.ferplus.train import TrainConfig, load_examples
+from recipes.ferplus.schemes import SCHEMES
+from recipes.ferplus.train import TrainConfig, load_examples, train
 
 FERPLUS = ROOT.parent / "shared" / "data" / "ferplus.tar"
 CONFIG = ROOT / "recipes" / "ferplus" / "compact.toml"
@@ -146,7 +147,7 @@ def test_a_wrong_folder_and_a_wrong_size_are_named(tmp_path):
 
 
 def test_vote_rules_by_hand():
-    votes = numpy.array(
+    tags = numpy.array(
         [
             [0, 10, 0, 0, 0, 0, 0, 0, 0, 0],  # all agree
             [4, 3, 0, 0, 0, 0, 0, 0, 3, 0],  # no majority; unknown is tied and pushed out
@@ -156,7 +157,7 @@ def test_vote_rules_by_hand():
         ],
         numpy.uint8,
     )
-    majority = prepare.majority_targets(votes)
+    majority = votes.majority_targets(tags)
     assert [int(row.argmax()) if row.any() else None for row in majority] == [
         1,
         None,
@@ -164,34 +165,62 @@ def test_vote_rules_by_hand():
         None,
         0,
     ]
-    distribution = prepare.distribution_targets(votes)
+    distribution = votes.distribution_targets(tags)
     assert distribution[0][1] == 1.0
     assert distribution[1][:2] == pytest.approx([4 / 7, 3 / 7])
     assert distribution[2][:2] == pytest.approx([0.5, 0.5])
     assert not distribution[3].any()
     assert distribution[4][0] == 1.0  # six of eight votes hold three quarters
+    several = votes.multi_targets(tags)
+    assert several[2][:2] == pytest.approx([0.5, 0.5])
+    assert not several[3].any()
+    assert numpy.flatnonzero(several[4]).tolist() == [0]  # two of eight votes are under 30 %
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_every_scheme_trains(corpus, tmp_path, scheme):
+    config = TrainConfig(
+        data=str(corpus / "ferplus.npz"), run=str(tmp_path), scheme=scheme, epochs=1, batch=16,
+        limit=32, learning_rate=0.02,
+    )  # fmt: skip
+    train(config)
+    (epoch,) = json.loads((tmp_path / "log.json").read_text())
+    assert 0 < epoch["loss"] < 5
+
+
+def test_losses_by_hand():
+    logits = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]]).log()
+    targets = torch.tensor([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]])
+    generator = torch.Generator().manual_seed(0)
+    best = SCHEMES["multi_target"].loss(logits, targets, generator)
+    assert float(best) == pytest.approx(-numpy.log([0.3, 0.2]).mean(), abs=1e-4)
+    whole = SCHEMES["crossentropy"].loss(logits, targets, generator)
+    expected = -numpy.mean([0.5 * numpy.log(0.3) + 0.5 * numpy.log(0.1), numpy.log(0.2)])
+    assert float(whole) == pytest.approx(expected, abs=1e-5)
+    drawn = [float(SCHEMES["probability"].loss(logits, targets, generator)) for _ in range(400)]
+    assert len({round(value, 4) for value in drawn}) == 2  # one or the other of the voted emotions
+    assert numpy.mean(drawn) == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.skipif(not FERPLUS.is_file(), reason=f"the FER+ corpus is not at {FERPLUS.name}")
 def test_vote_rules_give_the_published_counts():
     """Counts of the released code on the official label files (microsoft/FERPlus)."""
     expected = {
-        "train": (25045, 27947, 26628, [8733, 7284, 3136, 3022, 2098, 116, 536, 120]),
-        "valid": (3191, 3508, 3359, [1180, 862, 411, 348, 289, 25, 60, 16]),
-        "test": (3137, 3507, 3335, [1083, 892, 394, 382, 269, 16, 86, 15]),
+        "train": (25045, 27947, 26628, 27667, [8733, 7284, 3136, 3022, 2098, 116, 536, 120]),
+        "valid": (3191, 3508, 3359, 3472, [1180, 862, 411, 348, 289, 25, 60, 16]),
+        "test": (3137, 3507, 3335, 3466, [1083, 892, 394, 382, 269, 16, 86, 15]),
     }
     with tarfile.open(FERPLUS) as archive:
-        for split, (majority_count, distribution_count, paper_count, classes) in expected.items():
+        for split, (*counts, classes) in expected.items():
             member = archive.extractfile(f"data/{prepare.SPLITS[split]}/label.csv")
             assert member is not None
             rows = list(csv.reader(member.read().decode().splitlines()))
-            votes = numpy.array([row[2:] for row in rows], numpy.uint8)
-            majority = prepare.majority_targets(votes)
-            assert int(majority.sum()) == majority_count
+            tags = numpy.array([row[2:] for row in rows], numpy.uint8)
+            majority = votes.majority_targets(tags)
             assert majority.sum(axis=0).astype(int).tolist() == classes
-            assert int(prepare.paper_targets(votes).sum()) == paper_count
-            distribution = prepare.distribution_targets(votes)
-            assert int((distribution.sum(axis=1) > 0).sum()) == distribution_count
+            rules = (votes.distribution_targets, votes.paper_targets, votes.multi_targets)
+            found = [majority, *(rule(tags) for rule in rules)]
+            assert [int((rows.sum(axis=1) > 0).sum()) for rows in found] == counts
 
 
 def test_augmentation_keeps_shape_and_range_and_follows_its_seed():

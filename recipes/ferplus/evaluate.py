@@ -20,8 +20,9 @@ from multimodal_fer.files import write_json
 from multimodal_fer.hub import find_weights, load_model
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.training import current_commit
-from recipes.ferplus.prepare import load_split, majority_targets, paper_targets
+from recipes.ferplus.prepare import load_split
 from recipes.ferplus.train import predict
+from recipes.ferplus.votes import majority_targets, paper_targets
 
 PROTOCOLS = {"cntk-majority": majority_targets, "paper": paper_targets}
 PARTS = {"valid": "PublicTest", "test": "PrivateTest"}

@@ -1,9 +1,8 @@
-"""Read the official FER+ folder layout into arrays, and turn crowd votes into targets.
+"""Read the official FER+ folder layout into arrays.
 
     python -m recipes.ferplus.prepare PATH_TO_FERPLUS runs/ferplus.npz
 
 The folder holds `data/FER2013{Train,Valid,Test}/label.csv` and the PNG files named there.
-Vote rules follow the code released with Barsoum et al. 2016 (microsoft/FERPlus, `ferplus.py`).
 """
 
 import csv
@@ -16,11 +15,10 @@ import numpy
 from numpy.typing import NDArray
 
 from multimodal_fer.errors import DataError
-from multimodal_fer.labels import FER_PLUS, FER_PLUS_VOTES
+from multimodal_fer.labels import FER_PLUS_VOTES
 
 SPLITS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 IMAGE_SIZE = 48
-EMOTIONS = len(FER_PLUS)
 VOTE_COLUMNS = len(FER_PLUS_VOTES)
 
 
@@ -76,64 +74,6 @@ def _read_image(path: Path, table: Path, number: int) -> NDArray[numpy.uint8]:
     if image.shape != (IMAGE_SIZE, IMAGE_SIZE):
         raise DataError(f"{table}, row {number}: {path.name} is {image.shape}, expected 48x48")
     return image.astype(numpy.uint8, copy=False)
-
-
-def without_outliers(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """Votes (N, 10) with single votes taken as mistakes and set to zero, as the released code does."""
-    return numpy.where(votes <= 1, 0, votes).astype(numpy.float64)
-
-
-def majority_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """One-hot (N, 8); an all-zero row is an image without a majority, left out of every count."""
-    kept = without_outliers(votes)
-    winner = kept.argmax(axis=1)  # the first on ties, as numpy and the released code both do
-    agreed = kept.max(axis=1) > 0.5 * kept.sum(axis=1)
-    targets = numpy.zeros((len(votes), EMOTIONS))
-    usable = agreed & (winner < EMOTIONS)
-    targets[usable, winner[usable]] = 1.0
-    return targets
-
-
-def paper_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """One-hot (N, 8) by the rule behind the figures of Barsoum et al. 2016, stated nowhere there.
-
-    One tag alone has the most votes, at least four of the ten, and is an emotion: only this gives the
-    row sums of the published confusion matrix and makes all twenty published accuracies whole counts.
-    """
-    winner = votes.argmax(axis=1)
-    most = votes.max(axis=1, keepdims=True)
-    alone = (votes == most).sum(axis=1) == 1
-    usable = alone & (most[:, 0] >= 4) & (winner < EMOTIONS)
-    targets = numpy.zeros((len(votes), EMOTIONS))
-    targets[usable, winner[usable]] = 1.0
-    return targets
-
-
-def distribution_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """Vote distributions (N, 8) of the scheme "crossentropy"; an all-zero row is a left-out image."""
-    return numpy.stack([_distribution(row) for row in without_outliers(votes)])
-
-
-def _distribution(votes: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
-    """Take the strongest tags until they hold 75 % of the votes, three tags, or "not a face"."""
-    total = votes.sum()
-    taken = numpy.zeros_like(votes)
-    remaining = votes.copy()
-    nothing = numpy.zeros(EMOTIONS)
-    while taken.sum() < 0.75 * total and numpy.count_nonzero(taken) < 3 and remaining.any():
-        strongest = numpy.flatnonzero(remaining == remaining.max())
-        reached_unusable = bool((strongest >= EMOTIONS).any())
-        if reached_unusable:  # emotions before it or tied with it push it out
-            usable = strongest[strongest < EMOTIONS]
-            strongest = usable if usable.size or taken.any() else strongest[:1]
-        taken[strongest] = votes[strongest]
-        remaining[strongest] = 0
-        if reached_unusable:
-            break
-    if taken.sum() <= 0.5 * total or numpy.count_nonzero(taken) > 3 or taken.argmax() >= EMOTIONS:
-        return nothing
-    emotions = taken[:EMOTIONS]
-    return emotions / emotions.sum()
 
 
 def main(root: str, output: str) -> None:

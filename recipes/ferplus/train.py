@@ -17,7 +17,6 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from multimodal_fer.devices import choose_device
@@ -34,10 +33,10 @@ from multimodal_fer.training import (
     seed_everything,
 )
 from recipes.ferplus.augment import augment
-from recipes.ferplus.prepare import distribution_targets, load_split, majority_targets
+from recipes.ferplus.prepare import load_split
+from recipes.ferplus.schemes import SCHEMES
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
-SCHEMES = {"crossentropy": distribution_targets, "majority": majority_targets}
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def load_examples(config: TrainConfig, split: str, scheme: str, device: torch.de
     if scheme not in SCHEMES:
         raise ConfigError(f"unknown scheme {scheme!r}; known: {sorted(SCHEMES)}")
     part = load_split(config.data, split)
-    targets = SCHEMES[scheme](part.votes)
+    targets = SCHEMES[scheme].targets(part.votes)
     usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
     usable = usable[: config.limit or None]
     return Examples(
@@ -114,6 +113,7 @@ def train_epoch(
     generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
     order = torch.randperm(len(examples.images), generator=generator)
     device = examples.images.device
+    loss_of = SCHEMES[config.scheme].loss
     model.train()
     total = 0.0
     for picks in order.split(config.batch):
@@ -121,7 +121,7 @@ def train_epoch(
         images = augment(examples.images[picks], generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = model(images).logits
-        loss = functional.cross_entropy(logits.float(), examples.targets[picks])
+        loss = loss_of(logits.float(), examples.targets[picks], generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -1,0 +1,79 @@
+"""From crowd votes to targets, by the rules of the code released with Barsoum et al. 2016.
+
+Votes are (N, 10) counts in the order of `FER_PLUS_VOTES`; targets are (N, 8) over `FER_PLUS`.
+"""
+
+import numpy
+from numpy.typing import NDArray
+
+from multimodal_fer.labels import FER_PLUS
+
+EMOTIONS = len(FER_PLUS)
+
+
+def without_outliers(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
+    """Votes (N, 10) with single votes taken as mistakes and set to zero, as the released code does."""
+    return numpy.where(votes <= 1, 0, votes).astype(numpy.float64)
+
+
+def majority_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
+    """One-hot (N, 8); an all-zero row is an image without a majority, left out of every count."""
+    kept = without_outliers(votes)
+    winner = kept.argmax(axis=1)  # the first on ties, as numpy and the released code both do
+    agreed = kept.max(axis=1) > 0.5 * kept.sum(axis=1)
+    targets = numpy.zeros((len(votes), EMOTIONS))
+    usable = agreed & (winner < EMOTIONS)
+    targets[usable, winner[usable]] = 1.0
+    return targets
+
+
+def paper_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
+    """One-hot (N, 8) by the rule behind the figures of Barsoum et al. 2016, stated nowhere there.
+
+    One tag alone has the most votes, at least four of the ten, and is an emotion: only this gives the
+    row sums of the published confusion matrix and makes all twenty published accuracies whole counts.
+    """
+    winner = votes.argmax(axis=1)
+    most = votes.max(axis=1, keepdims=True)
+    alone = (votes == most).sum(axis=1) == 1
+    usable = alone & (most[:, 0] >= 4) & (winner < EMOTIONS)
+    targets = numpy.zeros((len(votes), EMOTIONS))
+    targets[usable, winner[usable]] = 1.0
+    return targets
+
+
+def multi_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
+    """Shares (N, 8) of every emotion with 30 % of the votes; an all-zero row is a left-out image."""
+    kept = without_outliers(votes)
+    total = kept.sum(axis=1, keepdims=True)
+    strong = numpy.where(kept >= 0.3 * total, kept, 0.0)
+    usable = (strong.sum(axis=1) > 0.5 * total[:, 0]) & (strong.argmax(axis=1) < EMOTIONS)
+    emotions = strong[:, :EMOTIONS] * usable[:, None]
+    return emotions / numpy.maximum(emotions.sum(axis=1, keepdims=True), 1e-9)
+
+
+def distribution_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
+    """Vote distributions (N, 8), without the weakest tags; an all-zero row is a left-out image."""
+    return numpy.stack([_distribution(row) for row in without_outliers(votes)])
+
+
+def _distribution(votes: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
+    """Take the strongest tags until they hold 75 % of the votes, three tags, or "not a face"."""
+    total = votes.sum()
+    taken = numpy.zeros_like(votes)
+    remaining = votes.copy()
+    nothing = numpy.zeros(EMOTIONS)
+    while taken.sum() < 0.75 * total and numpy.count_nonzero(taken) < 3 and remaining.any():
+        strongest = numpy.flatnonzero(remaining == remaining.max())
+        reached_unusable = bool((strongest >= EMOTIONS).any())
+        if reached_unusable:  # emotions before it or tied with it push it out
+            usable = strongest[strongest < EMOTIONS]
+            strongest = usable if usable.size or taken.any() else strongest[:1]
+        taken[strongest] = votes[strongest]
+        remaining[strongest] = 0
+        if reached_unusable:
+            break
+    if taken.sum() <= 0.5 * total or numpy.count_nonzero(taken) > 3 or taken.argmax() >= EMOTIONS:
+        return nothing
+    emotions = taken[:EMOTIONS]
+    return emotions / emotions.sum()
