@@ -93,6 +93,7 @@ def test_prepare_train_kill_resume_evaluate_export_analyze(corpus, tmp_path, mon
     )  # fmt: skip
     assert other.returncode == 1
     assert "seed was 1, now 2" in other.stderr and "Traceback" not in other.stderr
+    assert json.loads((tmp_path / "killed" / "config.json").read_text())["seed"] == 1
 
     weights = tmp_path / "weights" / "face-drawn"
     export.export(str(tmp_path / "straight"), str(corpus / "ferplus.npz"), str(weights))

@@ -162,7 +162,6 @@ def train(config: TrainConfig) -> Path:
     device = choose_device(config.device)
     run = Path(config.run)
     run.mkdir(parents=True, exist_ok=True)
-    save_config(config, run / "config.json")
     seed_everything(config.seed)
     model = build(config.model, {}).to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(
@@ -190,6 +189,7 @@ def train(config: TrainConfig) -> Path:
             part.load_state_dict(state[name])
         epochs = state["epochs"]
         print(f"continuing after epoch {len(epochs)} of {config.epochs}", flush=True)
+    save_config(config, run / "config.json")  # only now: a refused run keeps its own
     for epoch in range(len(epochs), config.epochs):
         started = time.monotonic()
         loss = train_epoch(model, average, training, optimizer, schedule, config, epoch)
