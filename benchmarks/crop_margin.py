@@ -8,8 +8,6 @@ widths, and reports how the accuracy changes against the images as the corpus fr
 looked at. Writes `benchmarks/results/crop_margin.json`.
 """
 
-import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 
 from multimodal_fer import faces, hub
 from multimodal_fer.files import write_json
-from multimodal_fer.training import current_commit
+from multimodal_fer.training import provenance, run_command
 from recipes.ferplus.prepare import load_split
 from recipes.ferplus.votes import majority_targets
 
@@ -106,9 +104,7 @@ def main(archive: str) -> None:
     usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
     accuracy = measure_accuracy(validation.images[usable], targets[usable].argmax(axis=1))
     result = {
-        "date": date.today().isoformat(),
-        "commit": current_commit(),
-        "command": "python -m benchmarks.crop_margin runs/ferplus.npz",
+        **provenance("python -m benchmarks.crop_margin runs/ferplus.npz"),
         "training_images": TRAINING_IMAGES,
         "frames": frames,
         "validation_accuracy": accuracy,
@@ -121,6 +117,4 @@ def main(archive: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(sys.argv[1])
+    run_command(main, __doc__, 1)

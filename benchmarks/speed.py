@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,15 +30,14 @@ import cv2
 import numpy
 
 from multimodal_fer import analyzer, recognisers, speech, watching
-from multimodal_fer.files import write_json
-from multimodal_fer.media import iter_audio, iter_frames
+from multimodal_fer.files import fill_block, write_json
+from multimodal_fer.media import SAMPLE_RATE, iter_audio, iter_frames, read_audio
 from multimodal_fer.models import SEResNet
-from multimodal_fer.training import current_commit
+from multimodal_fer.training import provenance
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "sample.mp4"
 RESULTS = ROOT / "benchmarks" / "results"
-START, END = "<!-- generated: speed -->", "<!-- end -->"
 MINUTE, RATE, WIDTH, HEIGHT = 60, 30, 1280, 720
 BIT_RATE = 2_000_000  # per second, as webcams and meeting software write 720p
 MEBIBYTE = 1024  # of the kibibytes that Linux reports
@@ -48,14 +46,13 @@ MEBIBYTE = 1024  # of the kibibytes that Linux reports
 def write_minute(path: Path) -> None:
     """One minute of a moving face that speaks about two thirds of the time."""
     portrait = cv2.resize(next(iter_frames(SAMPLE)).image, (WIDTH, HEIGHT))
-    speech_once = numpy.concatenate([waveform for _, waveform in iter_audio(SAMPLE)])
-    sound = numpy.resize(speech_once, MINUTE * 16_000)
+    sound = numpy.resize(read_audio(SAMPLE), MINUTE * SAMPLE_RATE)
     noise = numpy.random.default_rng(0).integers(-12, 13, (8, HEIGHT, WIDTH, 3), numpy.int16)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=RATE, options={"preset": "faster"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         video.bit_rate = BIT_RATE
-        audio = container.add_stream("aac", rate=16_000, layout="mono")
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         for number in range(MINUTE * RATE):
             shift = round(30 * numpy.sin(number / 20))
             moved = numpy.roll(portrait, shift, axis=1).astype(numpy.int16)
@@ -66,7 +63,11 @@ def write_minute(path: Path) -> None:
         container.mux(video.encode())
         for first in range(0, len(sound), 1024):
             piece = av.AudioFrame.from_ndarray(sound[None, first : first + 1024], "fltp", "mono")
-            piece.sample_rate, piece.pts, piece.time_base = 16_000, first, Fraction(1, 16_000)
+            piece.sample_rate, piece.pts, piece.time_base = (
+                SAMPLE_RATE,
+                first,
+                Fraction(1, SAMPLE_RATE),
+            )
             container.mux(audio.encode(piece))
         container.mux(audio.encode())
 
@@ -75,9 +76,8 @@ def repeat(source: Path, target: Path, times: int) -> None:
     """Copy a recording's packets several times after each other; nothing is encoded again."""
     with av.open(str(target), "w") as new:
         streams: dict[int, Any] = {}
-        reached: dict[
-            int, int
-        ] = {}  # the encoder's lead-in would overlap the end of the turn before
+        # The encoder's lead-in would overlap the end of the turn before: such packets are left out.
+        reached: dict[int, int] = {}
         for turn in range(times):
             with av.open(str(source)) as old:
                 for stream in old.streams:
@@ -185,8 +185,7 @@ def speed_table() -> str:
 
 def with_table(page: str) -> str:
     """A page with the table between its marks."""
-    before, rest = page.split(START)
-    return f"{before}{START}\n{speed_table()}\n{END}{rest.split(END, 1)[1]}"
+    return fill_block(page, "speed", speed_table())
 
 
 def main() -> None:
@@ -209,9 +208,7 @@ def main() -> None:
             results[f"{count * MINUTE} s"] = in_own_process(path)
     RESULTS.mkdir(exist_ok=True)
     about = {
-        "date": date.today().isoformat(),
-        "commit": current_commit(),
-        "command": f"python -m benchmarks.speed{' --long' if options.long else ''}",
+        **provenance(f"python -m benchmarks.speed{' --long' if options.long else ''}"),
         "cores": os.cpu_count(),
         "processor": platform.processor() or platform.machine(),
         "video": f"{WIDTH}x{HEIGHT}, {RATE} pictures per second, H.264, 2 Mbit/s",

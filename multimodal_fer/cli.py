@@ -89,7 +89,13 @@ def analyze(
         if output:
             writers.prepare_folder(output)
         analyzer = _make_analyzer(
-            files, bundle, speech_model, engine, language, frame_rate, face, device
+            bundle=bundle,
+            speech_model="none" if all(_is_text(path) for path in files) else speech_model,
+            engine=engine,
+            language=language,
+            frame_rate=frame_rate,
+            face=int(face) if face.isdecimal() else face,
+            device=device,
         )
         for number, path in enumerate(files):
             try:
@@ -99,13 +105,13 @@ def analyze(
                         _say(quiet, f"written: {written}")
             except MultimodalFerError as error:
                 failed += 1
-                errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+                _say_error(error)
                 continue
             _show(answer, table=table, as_json=output is None, single=len(files) == 1)
             for warning in answer.warnings:
                 _say(quiet, f"warning: {path}: {warning}")
     except MultimodalFerError as error:
-        errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        _say_error(error)
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         errors.print("interrupted; answers that were finished are kept", markup=False)
@@ -127,25 +133,16 @@ def analyze_text(
     try:
         print(to_json(judge(text, bundle=bundle)), end="")
     except MultimodalFerError as error:
-        errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        _say_error(error)
         raise typer.Exit(FAILED) from None
 
 
-def _make_analyzer(files: list[Path], bundle: str, speech_model: str, *settings: Any) -> "Analyzer":
+def _make_analyzer(**settings: Any) -> "Analyzer":
+    """A setting that cannot be is a mistake of the command line, not a crash."""
     from multimodal_fer.analyzer import Analyzer
 
-    engine, language, frame_rate, face, device = settings
-    only_text = all(_is_text(path) for path in files)
     try:
-        return Analyzer(
-            bundle,
-            speech_model="none" if only_text else speech_model,
-            engine=engine,
-            language=language,
-            frame_rate=frame_rate,
-            face=int(face) if face.isdigit() else face,
-            device=device,
-        )
+        return Analyzer(**settings)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -222,6 +219,10 @@ def _verdict(answer: "Analysis | Segment") -> str:
         return "nothing to judge"
     doubt = " (unsure)" if answer.unsure else ""
     return f"{answer.emotion} {answer.scores[answer.emotion]:.0%}{doubt}"
+
+
+def _say_error(error: MultimodalFerError) -> None:
+    errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
 
 
 def _say(quiet: bool, message: str) -> None:

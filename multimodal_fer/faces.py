@@ -7,7 +7,7 @@ import numpy
 from numpy.typing import NDArray
 
 from multimodal_fer.detector import detect
-from multimodal_fer.types import Faces, FaceTrack, Scores
+from multimodal_fer.types import Faces, FaceTrack, Image, Scores
 
 DETECTION_SIZE = 320  # pixels of the longer side of the picture in which faces are searched
 MIN_CONFIDENCE = 0.6  # the detector's own scale; real faces come out at 0.9 and above
@@ -22,7 +22,6 @@ MAX_ABSENCE = 30.0  # seconds after which a returning face becomes a new person
 MIN_SIGHTINGS = 2  # a face seen once in a recording is taken for a mistake of the detector
 
 Box = NDArray[numpy.float32]
-Image = NDArray[numpy.uint8]
 
 
 def find_faces(image: Image, *, size: int = DETECTION_SIZE) -> Faces:

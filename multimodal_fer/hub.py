@@ -3,7 +3,6 @@
 Loading executes nothing from the folder: tensors come from safetensors, the network from this package.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multimodal_fer.errors import WeightsError
-from multimodal_fer.files import write_json
+from multimodal_fer.files import file_hash, write_json
 from multimodal_fer.models import SEResNet, build
 
 WEIGHTS_VARIABLE = "MULTIMODAL_FER_WEIGHTS"  # a folder of bundles and models to look in first
@@ -192,12 +191,6 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder}/config.json: expected an object, found {type(config).__name__}"
         )
     return config
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hash(path: Path, expected: str) -> None:

@@ -19,7 +19,7 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from multimodal_fer.errors import MediaError
-from multimodal_fer.types import Media
+from multimodal_fer.types import Image, Media
 
 SAMPLE_RATE = 16_000  # Hz, mono, for speech recognition and voice features alike
 FRAME_RATE = 5.0  # pictures per second that are looked at by default
@@ -28,7 +28,6 @@ EARLY = 1e-3  # seconds by which a rounded timestamp may fall short of its tick
 SKIP_FACTOR = 5.0  # frames nothing refers to stay undecoded where there are this many to a tick
 
 Waveform = NDArray[numpy.float32]
-Image = NDArray[numpy.uint8]
 Warn = Callable[[str], None]
 
 logger = logging.getLogger(__name__)

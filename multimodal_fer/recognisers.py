@@ -1,7 +1,5 @@
 """Whisper by two engines behind one seam: `faster-whisper` (default) and `openai-whisper` (extra)."""
 
-import hashlib
-import importlib.util
 import os
 import pickle
 import zlib
@@ -11,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 from multimodal_fer.errors import SpeechError, SpeechUnavailableError
+from multimodal_fer.files import file_hash, package_folders
 from multimodal_fer.media import Waveform
 from multimodal_fer.types import Word
 
@@ -23,11 +22,10 @@ NO_SPEECH, LOW_CONFIDENCE, REPETITIVE = 0.6, -1.0, 2.4
 
 
 class Recognition(NamedTuple):
-    """Words with times in the given waveform, and the language with its probability."""
+    """Words with times in the given waveform, and the language they were taken for."""
 
     words: list[Word]
     language: str
-    language_probability: float
 
 
 class Recogniser(Protocol):
@@ -70,8 +68,7 @@ class FasterWhisper:
             condition_on_previous_text=False,
             word_timestamps=True,
         )
-        words = _believable_words(segments)
-        return Recognition(words, info.language, info.language_probability)
+        return Recognition(_believable_words(segments), info.language)
 
 
 class OpenAIWhisper:
@@ -100,7 +97,7 @@ class OpenAIWhisper:
             SimpleNamespace(**segment | {"words": [SimpleNamespace(**w) for w in segment["words"]]})
             for segment in result["segments"]
         )
-        return Recognition(words, result["language"], 1.0)
+        return Recognition(words, result["language"])
 
 
 def _openai_whisper() -> Any:
@@ -187,9 +184,7 @@ def load_recogniser(
 
 def find_offline_folders() -> list[Path]:
     """Where the wheel of the extra `offline` keeps its model; empty where it is not installed."""
-    found = importlib.util.find_spec(OFFLINE_PACKAGE)
-    places = found.submodule_search_locations if found else None
-    return [Path(place) / "model" for place in places or ()]
+    return [folder / "model" for folder in package_folders(OFFLINE_PACKAGE)]
 
 
 def _load_offline(engine: str | None, device: str) -> Recogniser:
@@ -206,8 +201,7 @@ def _load_offline(engine: str | None, device: str) -> Recogniser:
             "name a model for openai-whisper, such as tiny.en, to fetch it"
         )
     folder = folders[0]
-    with (folder / "model.bin").open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_hash(folder / "model.bin")
     if digest != OFFLINE_SHA256:
         raise SpeechError(
             f"{folder / 'model.bin'}: expected sha256 {OFFLINE_SHA256}, found {digest}; "

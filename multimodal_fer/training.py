@@ -1,19 +1,20 @@
 """Bricks of the recipes' training loops: configuration, seeds, checkpoints. Inference never needs them."""
 
-import os
 import random
 import subprocess
+import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy
 import torch
 
-from multimodal_fer.errors import ConfigError
-from multimodal_fer.files import write_json
+from multimodal_fer.errors import ConfigError, MultimodalFerError
+from multimodal_fer.files import replacing, write_json
 
 Config = TypeVar("Config")
 
@@ -69,10 +70,8 @@ def seed_everything(seed: int) -> None:
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     """Write tensors and plain values so that a kill at any moment leaves the old or the new file."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -83,6 +82,22 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 def save_config(config: Any, path: str | Path) -> None:
     """Write a resolved configuration, defaults included."""
     write_json(path, asdict(config))
+
+
+def run_command(function: Callable[..., object], usage: str | None, count: int) -> None:
+    """Call `function` with the words of the command line; a user's mistake ends in one sentence."""
+    arguments = sys.argv[1:]
+    if len(arguments) != count:
+        sys.exit(usage)
+    try:
+        function(*arguments)
+    except MultimodalFerError as error:
+        sys.exit(f"error: {error}")
+
+
+def provenance(command: str) -> dict[str, str]:
+    """What every result file says of itself: the day, the commit and the command."""
+    return {"date": date.today().isoformat(), "commit": current_commit(), "command": command}
 
 
 def current_commit() -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 SCHEMA = 1  # of Analysis.to_dict; raised when a reader of older answers would misread the new ones
 
 Scores = dict[str, float]
+Image = NDArray[numpy.uint8]
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _rounded_scores(scores: Mapping[str, float]) -> Scores:
-    return {label: round(float(value), 4) for label, value in scores.items()}
+    return {label: _rounded(float(value)) for label, value in scores.items()}
 
 
 def _check_span(start: float, end: float, what: str) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy
 import torch
 
-from multimodal_fer.faces import FaceTracker, Image, crop_face, find_faces
+from multimodal_fer.faces import FaceTracker, crop_face, find_faces
 from multimodal_fer.media import Frame
 from multimodal_fer.models import SEResNet
-from multimodal_fer.types import FaceTrack, FrameRow
+from multimodal_fer.types import FaceTrack, FrameRow, Image
 
 CROPS_AT_ONCE = 16  # faces classified together; more gains nothing on a CPU
 MIN_ABSENCE = 1.0  # seconds without a face that are worth a warning

@@ -34,7 +34,7 @@ def segments_csv(analysis: Analysis) -> str:
 
 
 def _segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
-    for segment in analysis.to_dict()["segments"]:
+    for segment in (segment.to_dict() for segment in analysis.segments):
         yield [
             analysis.path,
             *(segment[name] for name in ("start", "end", "text", "face_id", "emotion", "unsure")),

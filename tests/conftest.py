@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from multimodal_fer.analyzer import Analyzer
-from multimodal_fer.media import iter_audio, iter_frames
+from multimodal_fer.media import iter_frames, read_audio
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "sample.mp4"
@@ -88,6 +88,26 @@ def _write_sound(container, stream, sound, rate, layout, start) -> None:
     container.mux(stream.encode())
 
 
+def remux(
+    source: Path,
+    target: Path,
+    *,
+    keep: Callable[[av.Packet], bool] = lambda _: True,
+    title: str = "",
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Copy the packets of a recording's one stream that `keep` lets through, without encoding."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        if title:
+            new.metadata["title"] = title
+        stream = new.add_stream_from_template(old.streams[0])
+        for packet in old.demux(old.streams[0]):
+            if packet.size and keep(packet):
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
 def every(seconds: float, rate: float) -> list[float]:
     """Times of a constant frame rate."""
     return [number / rate for number in range(round(seconds * rate))]
@@ -102,7 +122,7 @@ def portrait() -> Image:
 @pytest.fixture(scope="session")
 def speech() -> Sound:
     """The sound of the sample recording: 16 kHz, three sentences with pauses."""
-    return numpy.concatenate([waveform for _, waveform in iter_audio(SAMPLE)])
+    return read_audio(SAMPLE)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import cv2
 import numpy
 import pytest
 import torch
-from conftest import SAMPLE, every, grey, tone, write_clip
+from conftest import SAMPLE, every, grey, remux, tone, write_clip
 
 from multimodal_fer import recognisers
 from multimodal_fer.analyzer import Analyzer, analyze, analyze_text
@@ -212,19 +212,8 @@ def test_a_truncated_mp4_whose_index_comes_first(silent_analyzer, tmp_path):
 
 def test_a_recording_without_its_length(silent_analyzer, tmp_path, portrait):
     """Browsers record WebM without a duration in its header."""
-    import av
-
     source = write_clip(tmp_path / "a.mkv", frame_times=every(2, 30), picture=lambda _: portrait)
-    target = tmp_path / "live.webm.mkv"
-    with (
-        av.open(str(source)) as old,
-        av.open(str(target), "w", format="matroska", options={"live": "1"}) as new,
-    ):
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(old.streams.video[0]):
-            if packet.size:
-                packet.stream = stream
-                new.mux(packet)
+    target = remux(source, tmp_path / "live.webm.mkv", options={"live": "1"})
     answer = silent_analyzer.analyze(target).to_dict()
     check_schema(answer)
     assert answer["duration"] == pytest.approx(2, abs=0.25)

@@ -9,7 +9,6 @@ and 3,335). Look at `test` once per model.
 """
 
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from multimodal_fer.files import write_json
 from multimodal_fer.hub import find_weights, load_model
 from multimodal_fer.metrics import classification_report
-from multimodal_fer.training import current_commit
+from multimodal_fer.training import provenance, run_command
 from recipes.ferplus.prepare import load_split
 from recipes.ferplus.train import predict
 from recipes.ferplus.votes import majority_targets, paper_targets
@@ -53,9 +52,9 @@ def evaluate(weights: str, archive: str, split: str) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "corpus": "FER+ (label.csv)",
         "split": PARTS[split],
-        "date": date.today().isoformat(),
-        "commit": current_commit(),
-        "command": f"python -m recipes.ferplus.evaluate weights/{folder.name} runs/ferplus.npz {split}",
+        **provenance(
+            f"python -m recipes.ferplus.evaluate weights/{folder.name} runs/ferplus.npz {split}"
+        ),
         "protocols": protocols,
     }
 
@@ -79,6 +78,4 @@ def main(weights: str, archive: str, split: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    main(*sys.argv[1:])
+    run_command(main, __doc__, 3)

@@ -3,7 +3,6 @@
 python -m recipes.ferplus.export runs/compact runs/ferplus.npz weights/face-ferplus-seresnet
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch.nn import functional
 from multimodal_fer.errors import DataError
 from multimodal_fer.hub import save_model
 from multimodal_fer.models import SEResNet, build
-from multimodal_fer.training import current_commit, load_checkpoint
+from multimodal_fer.training import current_commit, load_checkpoint, run_command
 from recipes.ferplus.train import TrainConfig, load_examples, predict
 
 AVERAGED_PREFIX = "module."  # torch's AveragedModel keeps the network under this name
@@ -80,6 +79,4 @@ def export(run: str, archive: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    export(*sys.argv[1:])
+    run_command(export, __doc__, 3)

@@ -6,7 +6,6 @@ The folder holds `data/FER2013{Train,Valid,Test}/label.csv` and the PNG files na
 """
 
 import csv
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from multimodal_fer.errors import DataError
 from multimodal_fer.labels import FER_PLUS_VOTES
+from multimodal_fer.training import run_command
 
 SPLITS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 IMAGE_SIZE = 48
@@ -100,9 +100,4 @@ def load_split(archive: str | Path, split: str) -> Split:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    try:
-        main(*sys.argv[1:])
-    except DataError as error:
-        sys.exit(f"error: {error}")
+    run_command(main, __doc__, 2)

@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from multimodal_fer.files import fill_block
 from recipes.ferplus.evaluate import RESULTS
 
 ROOT = Path(__file__).parent.parent.parent
-START, END = "<!-- generated: facial results -->", "<!-- end -->"
-
+BLOCK = "facial results"
 WAYS = {"single": "", "flip_averaged": ", mean with mirror image"}
 
 # Systems that others measured by the same protocol or near to it; the protocol stands beside each.
@@ -92,9 +92,7 @@ def pages() -> dict[Path, str]:
     texts = {ROOT / "weights" / r["weights"] / "README.md": card(r) for r in read_results("test")}
     for path in (ROOT / "README.md", ROOT / "recipes" / "ferplus" / "README.md"):
         text = path.read_text(encoding="utf-8")
-        before, rest = text.split(START)
-        after = rest.split(END, 1)[1]
-        texts[path] = f"{before}{START}\n{accuracy_table()}\n{END}{after}"
+        texts[path] = fill_block(text, BLOCK, accuracy_table())
     return texts
 
 

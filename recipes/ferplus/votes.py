@@ -21,10 +21,7 @@ def majority_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
     kept = without_outliers(votes)
     winner = kept.argmax(axis=1)  # the first on ties, as numpy and the released code both do
     agreed = kept.max(axis=1) > 0.5 * kept.sum(axis=1)
-    targets = numpy.zeros((len(votes), EMOTIONS))
-    usable = agreed & (winner < EMOTIONS)
-    targets[usable, winner[usable]] = 1.0
-    return targets
+    return _one_hot(winner, agreed)
 
 
 def paper_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
@@ -36,8 +33,15 @@ def paper_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
     winner = votes.argmax(axis=1)
     most = votes.max(axis=1, keepdims=True)
     alone = (votes == most).sum(axis=1) == 1
-    usable = alone & (most[:, 0] >= 4) & (winner < EMOTIONS)
-    targets = numpy.zeros((len(votes), EMOTIONS))
+    return _one_hot(winner, alone & (most[:, 0] >= 4))
+
+
+def _one_hot(
+    winner: NDArray[numpy.integer], agreed: NDArray[numpy.bool_]
+) -> NDArray[numpy.float64]:
+    """Rows (N, 8) for the tags that won; all-zero where none was agreed on or it is no emotion."""
+    usable = agreed & (winner < EMOTIONS)
+    targets = numpy.zeros((len(winner), EMOTIONS))
     targets[usable, winner[usable]] = 1.0
     return targets
 
