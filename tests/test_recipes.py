@@ -18,9 +18,9 @@ from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.training import load_checkpoint, load_config
 from recipes.ferplus import evaluate, export, prepare, votes
-from recipes.ferplus.augment import augment
+from recipes.ferplus.augment import AUGMENTATIONS, augment
 from recipes.ferplus.schemes import SCHEMES
-from recipes.ferplus.train import TrainConfig, load_examples, train
+from recipes.ferplus.train import TrainConfig, draw_order, load_examples, train
 
 FERPLUS = ROOT.parent / "shared" / "data" / "ferplus.tar"
 CONFIG = ROOT / "recipes" / "ferplus" / "compact.toml"
@@ -226,12 +226,27 @@ def test_vote_rules_give_the_published_counts():
 
 def test_augmentation_keeps_shape_and_range_and_follows_its_seed():
     images = torch.randint(0, 256, (16, 48, 48), dtype=torch.uint8)
-    first = augment(images, torch.Generator().manual_seed(1))
-    second = augment(images, torch.Generator().manual_seed(1))
-    other = augment(images, torch.Generator().manual_seed(2))
+    policy = AUGMENTATIONS["compact"]
+    first = augment(images, policy, torch.Generator().manual_seed(1))
+    second = augment(images, policy, torch.Generator().manual_seed(1))
+    other = augment(images, policy, torch.Generator().manual_seed(2))
     assert first.shape == images.shape
+    assert augment(images, policy, torch.Generator(), size=32).shape == (16, 32, 32)
+    same = augment(images, AUGMENTATIONS["none"], torch.Generator())
+    torch.testing.assert_close(same, images.float(), atol=0.01, rtol=0)
     assert first.min() >= 0 and first.max() <= 255
     assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+def test_balanced_order_draws_rare_classes_more_often_and_forgets_no_image():
+    targets = torch.eye(2)[torch.tensor([0] * 90 + [1] * 10)]
+    plain = draw_order(targets, 0.0, torch.Generator().manual_seed(1))
+    assert torch.equal(plain.sort().values, torch.arange(100))
+    balanced = draw_order(targets, 0.5, torch.Generator().manual_seed(1))
+    counts = torch.bincount(balanced, minlength=100)
+    assert len(balanced) == 100
+    # 90 ** 0.5 against 10 ** 0.5 in total: a quarter of the draws
+    assert counts[90:].sum() == 25 and counts[90:].min() == 2
 
 
 def test_a_missing_archive_and_scheme_are_named(tmp_path):

@@ -1,28 +1,64 @@
 """Random changes of a whole batch of grey faces at once, on whichever device the batch lies.
 
-Shapes: B images, H W pixels.
+Shapes: B images, H W pixels of the corpus, S pixels of a side after the change.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-ROTATION_DEGREES = 15.0
-SCALE = 0.15  # relative, either way: detectors frame faces less evenly than the corpus
-SHIFT = 0.16  # of half the width
-SHEAR = 0.08
-GAMMA = 0.4  # exponent e**±0.4; plain brightness and contrast are taken out by the network
-ERASE_PROBABILITY = 0.5
 ERASE_SIDE = (0.15, 0.45)  # of the image's side
+LIGHT = 0.7  # the darkest side light takes this share of the brightness from the far side
+NOISE = 12.0  # largest standard deviation, in grey levels
+
+Uniform = Callable[[float, float], Tensor]
 
 
-def augment(images_BHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip, rotate, scale, shift, shear, re-light and partly cover each image by its own draw.
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a policy goes. Zero leaves a change out."""
 
-    Takes uint8 or float in 0..255, returns float in 0..255. The generator lives on the CPU, so a
-    seed gives the same batch on every device.
+    flip: float = 0.0  # share of the images that are mirrored
+    rotation: float = 0.0  # degrees, either way
+    scale: float = 0.0  # relative, either way
+    shift: float = 0.0  # of half the width
+    shear: float = 0.0
+    gamma: float = 0.0  # exponent e**±gamma; the networks take plain brightness and contrast out
+    side_light: float = 0.0  # share of the images lit from one side
+    blur: float = 0.0  # share of the images that are halved in size and enlarged again
+    noise: float = 0.0  # share of the images with camera noise
+    erase: float = 0.0  # share of the images with a covered box (Zhong et al. 2020)
+
+
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    # Detectors frame faces less evenly than the corpus, and cameras are worse than photographs.
+    "compact": Augmentation(
+        flip=0.5,
+        rotation=15,
+        scale=0.12,
+        shift=0.12,
+        shear=0.06,
+        gamma=0.3,
+        side_light=0.15,
+        blur=0.1,
+        noise=0.1,
+        erase=0.25,
+    ),
+}
+
+
+def augment(
+    images_BHW: Tensor, policy: Augmentation, generator: torch.Generator, size: int | None = None
+) -> Tensor:
+    """Change each image by its own draw; (B, S, S) floats in 0..255 from uint8 or such floats.
+
+    `size` is S, the corpus's own side where None. The generator lives on the CPU, so a seed gives
+    the same batch on every device.
     """
     count = len(images_BHW)
 
@@ -30,11 +66,18 @@ def augment(images_BHW: Tensor, generator: torch.Generator) -> Tensor:
         draw = torch.rand(count, generator=generator) * (high - low) + low
         return draw.to(images_BHW.device)
 
-    angle = uniform(-ROTATION_DEGREES, ROTATION_DEGREES) * (math.pi / 180)
-    scale = torch.exp(uniform(-SCALE, SCALE))
-    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    shear = uniform(-SHEAR, SHEAR)
-    shift_x, shift_y = uniform(-SHIFT, SHIFT), uniform(-SHIFT, SHIFT)
+    moved_BSS = _move(images_BHW.float(), policy, uniform, size or images_BHW.shape[-1])
+    lit_BSS = _light(moved_BSS, policy, uniform)
+    seen_BSS = _degrade(lit_BSS, policy, uniform, generator)
+    return _erase(seen_BSS, policy, uniform)
+
+
+def _move(images_BHW: Tensor, policy: Augmentation, uniform: Uniform, size: int) -> Tensor:
+    angle = uniform(-policy.rotation, policy.rotation) * (math.pi / 180)
+    scale = torch.exp(uniform(-policy.scale, policy.scale))
+    flip = torch.where(uniform(0, 1) < policy.flip, -1.0, 1.0)
+    shear = uniform(-policy.shear, policy.shear)
+    shift_x, shift_y = (uniform(-policy.shift, policy.shift) for _ in range(2))
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     affine_B23 = torch.stack(
         [
@@ -43,18 +86,48 @@ def augment(images_BHW: Tensor, generator: torch.Generator) -> Tensor:
         ],
         dim=1,
     )
-    images_B1HW = images_BHW.float().unsqueeze(1)
-    grid = functional.affine_grid(affine_B23, list(images_B1HW.shape), align_corners=False)
-    moved_BHW = functional.grid_sample(
-        images_B1HW, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    grid = functional.affine_grid(affine_B23, [len(images_BHW), 1, size, size], align_corners=False)
+    return functional.grid_sample(
+        images_BHW.unsqueeze(1),
+        grid,
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
     ).squeeze(1)
-    gamma_B11 = torch.exp(uniform(-GAMMA, GAMMA)).view(-1, 1, 1)
-    lit_BHW = (moved_BHW / 255).clamp(0, 1).pow(gamma_B11) * 255
-    return _erase(lit_BHW, uniform)
 
 
-def _erase(images_BHW: Tensor, uniform) -> Tensor:
-    """Cover a random box with a random grey in about half of the images (Zhong et al. 2020)."""
+def _light(images_BSS: Tensor, policy: Augmentation, uniform: Uniform) -> Tensor:
+    """A gamma curve, and for some images a light that falls off towards one side."""
+    gamma_B11 = torch.exp(uniform(-policy.gamma, policy.gamma)).view(-1, 1, 1)
+    shade = uniform(0, LIGHT) * (uniform(0, 1) < policy.side_light)
+    direction = uniform(-math.pi, math.pi)
+    axis = torch.linspace(-0.5, 0.5, images_BSS.shape[-1], device=images_BSS.device)
+    across_B1S = (torch.cos(direction)[:, None] * axis)[:, None, :]
+    down_BS1 = (torch.sin(direction)[:, None] * axis)[:, :, None]
+    falloff_BSS = 1 - shade.view(-1, 1, 1) * (0.5 + across_B1S + down_BS1).clamp(0, 1)
+    return (images_BSS / 255).clamp(0, 1).pow(gamma_B11) * falloff_BSS * 255
+
+
+def _degrade(
+    images_BSS: Tensor, policy: Augmentation, uniform: Uniform, generator: torch.Generator
+) -> Tensor:
+    """What small, far and badly lit faces lose: detail, and a clean signal."""
+    side = images_BSS.shape[-1]
+    coarse_BSS = functional.interpolate(
+        functional.avg_pool2d(images_BSS.unsqueeze(1), 2),
+        (side, side),
+        mode="bilinear",
+        align_corners=False,
+    ).squeeze(1)
+    blurred = (uniform(0, 1) < policy.blur).view(-1, 1, 1)
+    deviation = uniform(0, NOISE) * (uniform(0, 1) < policy.noise)
+    noise_BSS = torch.randn(images_BSS.shape, generator=generator).to(images_BSS.device)
+    seen_BSS = torch.where(blurred, coarse_BSS, images_BSS)
+    return (seen_BSS + deviation.view(-1, 1, 1) * noise_BSS).clamp(0, 255)
+
+
+def _erase(images_BHW: Tensor, policy: Augmentation, uniform: Uniform) -> Tensor:
+    """Cover a random box of some images with a random grey."""
     height, width = images_BHW.shape[1:]
     rows = torch.arange(height, device=images_BHW.device).view(1, -1, 1) / height
     columns = torch.arange(width, device=images_BHW.device).view(1, 1, -1) / width
@@ -66,6 +139,6 @@ def _erase(images_BHW: Tensor, uniform) -> Tensor:
     tall, top = side_and_start()
     wide, left = side_and_start()
     inside = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
-    chosen = (uniform(0, 1) < ERASE_PROBABILITY).view(-1, 1, 1)
+    chosen = (uniform(0, 1) < policy.erase).view(-1, 1, 1)
     grey = uniform(0, 255).view(-1, 1, 1)
     return torch.where(inside & chosen, grey, images_BHW)

@@ -32,7 +32,7 @@ from multimodal_fer.training import (
     save_config,
     seed_everything,
 )
-from recipes.ferplus.augment import augment
+from recipes.ferplus.augment import AUGMENTATIONS, augment
 from recipes.ferplus.prepare import load_split
 from recipes.ferplus.schemes import SCHEMES
 
@@ -49,6 +49,10 @@ class TrainConfig:
     scheme: str = "crossentropy"  # how votes become targets: a key of SCHEMES
     epochs: int = 30
     batch: int = 128
+    sizes: tuple[int, ...] = (48,)  # side of the training images, each for an equal share of epochs
+    augmentation: str = "compact"  # a key of AUGMENTATIONS
+    balance: float = 0.0  # rare classes are drawn more often: weights are frequency ** -balance
+    dropout: float = 0.3
     learning_rate: float = 0.1  # peak of the one-cycle schedule
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -99,6 +103,30 @@ def warmed_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], N
     return update
 
 
+def draw_order(targets: Tensor, balance: float, generator: torch.Generator) -> Tensor:
+    """N numbers of images for one epoch, shuffled; with `balance`, rare classes come up more often.
+
+    Systematic sampling: one random offset and equal steps through the running sum of the weights, so
+    an image of weight w is drawn floor(w) or ceil(w) times and none is forgotten by bad luck.
+    """
+    frequency = targets.mean(0).clamp(min=1e-6)
+    weights = targets.double() @ frequency.double().pow(-balance)
+    edges = (weights / weights.sum()).cumsum(0) * len(targets)
+    ticks = torch.arange(len(targets)) + torch.rand(1, generator=generator).double()
+    drawn = torch.searchsorted(edges, ticks).clamp(max=len(targets) - 1)
+    return drawn[torch.randperm(len(drawn), generator=generator)]
+
+
+def decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups: kernels decay, biases and normalisation do not."""
+    kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    return [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
 def train_epoch(
     model: nn.Module,
     average: AveragedModel,
@@ -111,14 +139,16 @@ def train_epoch(
     """One pass in a random order; returns the mean loss. All draws depend on seed and epoch only."""
     seed_everything(config.seed * 1000 + epoch)
     generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
-    order = torch.randperm(len(examples.images), generator=generator)
+    order = draw_order(examples.targets.cpu(), config.balance, generator)
+    size = config.sizes[epoch * len(config.sizes) // config.epochs]
+    policy = AUGMENTATIONS[config.augmentation]
     device = examples.images.device
     loss_of = SCHEMES[config.scheme].loss
     model.train()
     total = 0.0
     for picks in order.split(config.batch):
         picks = picks.to(device)
-        images = augment(examples.images[picks], generator)
+        images = augment(examples.images[picks], policy, generator, size)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = model(images).logits
         loss = loss_of(logits.float(), examples.targets[picks], generator)
@@ -163,7 +193,11 @@ def train(config: TrainConfig) -> Path:
     run = Path(config.run)
     run.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed)
-    model = build(config.model, {}).to(device).to(memory_format=torch.channels_last)
+    model = (
+        build(config.model, {"dropout": config.dropout})
+        .to(device)
+        .to(memory_format=torch.channels_last)
+    )
     average = AveragedModel(
         model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
     )
@@ -171,10 +205,9 @@ def train(config: TrainConfig) -> Path:
     validation = load_examples(config, "valid", "majority", device)
     steps = math.ceil(len(training.images) / config.batch)
     optimizer = torch.optim.SGD(
-        model.parameters(),
+        decayed_apart(model, config.weight_decay),
         config.learning_rate,
         config.momentum,
-        weight_decay=config.weight_decay,
         nesterov=True,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
