@@ -65,7 +65,6 @@ class ResidualBlock(nn.Module):
             nn.BatchNorm2d(outputs),
             SqueezeExcite(outputs),
         )
-        nn.init.zeros_(self.body[4].weight)  # type: ignore[arg-type]  # starts as the identity
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
