@@ -17,7 +17,7 @@ from torch import Tensor
 
 from multimodal_fer.errors import WeightsError
 from multimodal_fer.files import file_hash, write_json
-from multimodal_fer.models import SEResNet, build
+from multimodal_fer.models import FaceNetwork, build
 
 WEIGHTS_VARIABLE = "MULTIMODAL_FER_WEIGHTS"  # a folder of bundles and models to look in first
 DEFAULT_BUNDLE = "open7"
@@ -33,7 +33,7 @@ class Bundle:
     digest: str  # sha256 of config.json, which itself pins the sha256 of every part
     labels: tuple[str, ...]
     unsure_below: float  # calibrated probability under which an answer is marked as unsure
-    face: SEResNet | None
+    face: FaceNetwork | None
 
     @property
     def version(self) -> str:
@@ -91,7 +91,7 @@ def load_bundle(name: str | os.PathLike[str] = DEFAULT_BUNDLE) -> Bundle:
     return Bundle(folder.name, digest, labels, unsure_below, face)
 
 
-def load_model(folder: str | os.PathLike[str]) -> SEResNet:
+def load_model(folder: str | os.PathLike[str]) -> FaceNetwork:
     """Build the network that config.json names and fill it, strictly; returned in eval mode."""
     folder = Path(folder)
     config = read_config(folder)
@@ -113,7 +113,7 @@ def load_model(folder: str | os.PathLike[str]) -> SEResNet:
 
 
 def save_model(
-    folder: str | os.PathLike[str], name: str, model: SEResNet, about: Mapping[str, Any]
+    folder: str | os.PathLike[str], name: str, model: FaceNetwork, about: Mapping[str, Any]
 ) -> None:
     """Write weights, config and golden logits; `about` is kept in the config (training, terms)."""
     folder = Path(folder)
@@ -175,7 +175,7 @@ def golden_images(size: int) -> Tensor:
 
 
 @torch.inference_mode()
-def golden_logits(model: SEResNet) -> Tensor:
+def golden_logits(model: FaceNetwork) -> Tensor:
     """What the network says of the golden pictures, on the CPU."""
     return model(golden_images(model.config.input_size)).logits
 

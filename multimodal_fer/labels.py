@@ -14,6 +14,20 @@ FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "
 # FER+ vote columns: the eight emotions, then two ways of not answering ("not a face").
 FER_PLUS_VOTES = (*FER_PLUS, "unknown", "NF")
 
+# FER2013's own label, in the order of the numbers 0 to 6 in fer2013.csv (Goodfellow et al. 2013).
+FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+
+# How FER2013's releases spell these labels: the class folders and the label tables.
+FER2013_NAMES = {
+    "angry": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprise": "surprise",
+    "neutral": "neutral",
+}
+
 # What the default bundle answers with, whichever modalities it could judge.
 OPEN7 = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
 

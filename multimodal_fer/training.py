@@ -1,18 +1,22 @@
 """Bricks of the recipes' training loops: configuration, seeds, checkpoints. Inference never needs them."""
 
+import os
 import random
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy
 import torch
+from torch import Tensor, distributed, nn
 
+from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import ConfigError, MultimodalFerError
 from multimodal_fer.files import replacing, write_json
 
@@ -35,7 +39,10 @@ def load_config(config: type[Config], path: str | Path, overrides: Sequence[str]
         if not separator:
             raise ConfigError(f"override {override!r}: expected key=value")
         values[key] = _parse_value(text)
-    kinds = {field.name: type(field.default) for field in fields(config)}  # type: ignore[arg-type]
+    kinds = {
+        field.name: type(field.default) if field.default is not MISSING else field.default_factory
+        for field in fields(config)  # type: ignore[arg-type]
+    }
     for key, value in values.items():
         if key not in kinds:
             raise ConfigError(f"{path}: unknown key {key!r}; known: {sorted(kinds)}")
@@ -59,6 +66,47 @@ def _checked(path: Path, key: str, value: Any, kind: type) -> Any:
         found = f"{value!r} ({type(value).__name__})"
         raise ConfigError(f"{path}: {key} must be {kind.__name__}, found {found}")
     return value
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train together, seen from one of them."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, picks: Tensor) -> Tensor:
+        """This worker's part of a batch's numbers; all get equally many, so a rest is left out."""
+        return picks[: len(picks) // self.count * self.count][self.rank :: self.count]
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model itself, or one that averages its gradients over the workers."""
+        if self.count == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(model)
+
+
+@contextmanager
+def workers(device: str) -> Iterator[Workers]:
+    """Join the group that torchrun has started, one CUDA device each; without torchrun, work alone."""
+    chosen = choose_device(device)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield Workers(0, 1, chosen)
+        return
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Workers(distributed.get_rank(), distributed.get_world_size(), chosen)
+    finally:
+        distributed.destroy_process_group()
 
 
 def seed_everything(seed: int) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from multimodal_fer.faces import FaceTracker, crop_face, find_faces
 from multimodal_fer.media import Frame
-from multimodal_fer.models import SEResNet
+from multimodal_fer.models import FaceNetwork
 from multimodal_fer.types import FaceTrack, FrameRow, Image
 
 CROPS_AT_ONCE = 16  # faces classified together; more gains nothing on a CPU
@@ -37,7 +37,7 @@ class Seen:
 class Watcher:
     """Turns a stream of pictures into tracks with scores; holds a few crops, never a picture."""
 
-    def __init__(self, model: SEResNet, device: torch.device) -> None:
+    def __init__(self, model: FaceNetwork, device: torch.device) -> None:
         self.model = model
         self.device = device
         self.tracker = FaceTracker()

@@ -16,7 +16,7 @@ from multimodal_fer import hub
 from multimodal_fer.analyzer import Analyzer
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7
-from multimodal_fer.training import load_checkpoint, load_config
+from multimodal_fer.training import Workers, load_checkpoint, load_config
 from recipes.ferplus import evaluate, export, prepare, votes
 from recipes.ferplus.augment import AUGMENTATIONS, augment
 from recipes.ferplus.schemes import SCHEMES
@@ -29,7 +29,9 @@ CONFIG = ROOT / "recipes" / "ferplus" / "compact.toml"
 def write_corpus(root, counts=(96, 32, 32)):
     """The FER+ folder layout with smiles (curve up) and frowns (curve down) drawn on ovals."""
     random = numpy.random.default_rng(0)
-    for folder, count in zip(prepare.SPLITS.values(), counts, strict=True):
+    own = [["image", "usage", "emotion"]]
+    usages = ("Training", "PublicTest", "PrivateTest")
+    for folder, usage, count in zip(prepare.SPLITS.values(), usages, counts, strict=True):
         target = root / "data" / folder
         target.mkdir(parents=True)
         rows = []
@@ -42,8 +44,11 @@ def write_corpus(root, counts=(96, 32, 32)):
             cv2.imwrite(str(target / f"fer{number:07}.png"), face)
             votes = [1, 9, 0, 0, 0, 0, 0, 0, 0, 0] if smiles else [2, 0, 0, 8, 0, 0, 0, 0, 0, 0]
             rows.append([f"fer{number:07}.png", "(0, 0, 48, 48)", *votes])
+            own.append([f"fer{number:07}.png", usage, "happy" if smiles else "sad"])
         with (target / "label.csv").open("w", newline="") as file:
             csv.writer(file).writerows(rows)
+    with (root / "fer2013_labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(own)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +183,40 @@ def test_vote_rules_by_hand():
     assert numpy.flatnonzero(several[4]).tolist() == [0]  # two of eight votes are under 30 %
 
 
+@pytest.mark.parametrize("name", [path.name for path in sorted(CONFIG.parent.glob("*.toml"))])
+def test_every_configuration_trains_and_is_measured(corpus, tmp_path, name):
+    data, run = str(corpus / "ferplus.npz"), tmp_path / "run"
+    small = [f"data={data}", f"run={run}", "epochs=1", "limit=12", "batch=6", "patience=0"]
+    train(load_config(TrainConfig, CONFIG.with_name(name), small))
+    result = evaluate.evaluate(str(run), data, "test")
+    assert result["training"]["epochs_done"] == 1
+    for reports in result["protocols"].values():
+        assert set(reports) == {"single", "flip_averaged", "ten_crop"}
+        low, high = reports["single"]["accuracy_interval"]
+        assert 0 <= low <= reports["single"]["accuracy"] <= high <= 1
+    assert result["protocols"]
+
+
+def test_two_workers_train_the_same_network_together(corpus, tmp_path):
+    command = train_command(corpus, tmp_path / "two")[3:]
+    together = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "recipes.ferplus.train", *command, "augmentation=none",
+         "settings={ widths = [16, 16], blocks = [1, 1] }"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert together.returncode == 0, together.stderr
+    assert together.stdout.count("epoch 3/3") == 1  # one of them speaks
+    log = json.loads((tmp_path / "two" / "log.json").read_text())
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_batches_are_shared_out_evenly():
+    picks = torch.arange(7)
+    shares = [Workers(rank, 3, torch.device("cpu")).share(picks) for rank in range(3)]
+    assert [share.tolist() for share in shares] == [[0, 3], [1, 4], [2, 5]]
+
+
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))
 def test_every_scheme_trains(corpus, tmp_path, scheme):
     config = TrainConfig(
@@ -252,9 +291,19 @@ def test_balanced_order_draws_rare_classes_more_often_and_forgets_no_image():
 def test_a_missing_archive_and_scheme_are_named(tmp_path):
     config = TrainConfig(data=str(tmp_path / "none.npz"))
     with pytest.raises(DataError, match=r"none\.npz: cannot be read .*recipes\.ferplus\.prepare"):
-        load_examples(config, "train", "majority", torch.device("cpu"))
-    with pytest.raises(ConfigError, match="unknown scheme 'vote'"):
-        load_examples(config, "train", "vote", torch.device("cpu"))
+        load_examples(config, "train", SCHEMES["majority"], torch.device("cpu"))
+    for key in ("scheme", "augmentation", "optimizer", "schedule", "keep"):
+        with pytest.raises(ConfigError, match=f"unknown {key} 'none such'"):
+            load_config(TrainConfig, CONFIG, [f"{key}=none such"])
+
+
+def test_images_without_labels_of_a_scheme_are_no_training_data(tmp_path):
+    write_corpus(tmp_path, (4, 2, 2))
+    (tmp_path / "fer2013_labels.csv").unlink()
+    prepare.main(str(tmp_path), str(tmp_path / "votes.npz"))
+    config = TrainConfig(data=str(tmp_path / "votes.npz"))
+    with pytest.raises(DataError, match="no image of train has a label by this scheme"):
+        load_examples(config, "train", SCHEMES["fer2013"], torch.device("cpu"))
 
 
 def test_configuration_mistakes_are_refused(tmp_path):

@@ -5,15 +5,26 @@ from dataclasses import fields
 from typing import Any
 
 from multimodal_fer.errors import WeightsError
-from multimodal_fer.models.face import FaceConfig, SEResNet
+from multimodal_fer.models import hybrid, published
+from multimodal_fer.models.face import FaceConfig, FaceNetwork, SEResNet, SEResNetConfig
 from multimodal_fer.models.output import Output
 
-MODELS = {"se-resnet": (SEResNet, FaceConfig)}
+MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
+    "se-resnet": (SEResNet, SEResNetConfig),
+    "article": (published.ArticleCNN, published.ArticleConfig),
+    "arriaga-sequential": (published.ArriagaSequential, published.ArriagaConfig),
+    "mini-xception": (published.MiniXception, published.MiniXceptionConfig),
+    "vgg13": (published.VGG13, published.VGG13Config),
+    "vgg19": (published.VGG19, published.CroppedConfig),
+    "resnet18": (published.ResNet18, published.CroppedConfig),
+    "hybrid": (hybrid.Hybrid, hybrid.HybridConfig),
+    "deepface": (published.DeepFaceNet, published.DeepFaceConfig),
+}
 
-__all__ = ["MODELS", "FaceConfig", "Output", "SEResNet", "build"]
+__all__ = ["MODELS", "FaceConfig", "FaceNetwork", "Output", "SEResNet", "build"]
 
 
-def build(name: str, settings: Mapping[str, Any]) -> SEResNet:
+def build(name: str, settings: Mapping[str, Any]) -> FaceNetwork:
     """Make the untrained network `name`; every setting must be a field of its config.
 
     Raises `WeightsError` for an unknown network or setting.

@@ -1,6 +1,8 @@
 """Facial networks: a batch of grey face crops in, logits and an embedding per crop out.
 
-Shapes: B crops, C channels, H W pixels, D embedding, K classes.
+This file holds what all of them share and the network that `analyze` uses; `published.py` holds the
+systems of the literature. Shapes: B crops, C channels, H W pixels, S side of the network's input,
+D embedding, K classes.
 """
 
 from dataclasses import dataclass
@@ -21,21 +23,53 @@ class FaceConfig:
 
     labels: tuple[str, ...] = FER_PLUS  # names of the logits, in order
     input_size: int = 48  # crops are input_size x input_size pixels
-    widths: tuple[int, ...] = (40, 80, 160, 224)  # channels per stage; each stage halves the map
-    blocks: tuple[int, ...] = (1, 2, 2, 2)  # residual blocks per stage
-    dropout: float = 0.3  # before the classifier
+    dropout: float = 0.5  # before the classifier
     temperature: float = 1.0  # divides the logits; fitted on validation data
+
+
+class FaceNetwork(nn.Module):
+    """What the package asks of a facial network.
+
+    `forward` takes grey crops (B, H, W), uint8 or float in 0..255, and judges each by itself. A network
+    resizes and normalises its input itself, so that recipe and analyzer cannot drift apart. `stages` is
+    its convolutional part: explanations look at the map that it gives.
+    """
+
+    stages: nn.Module
+
+    def __init__(self, config: FaceConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, images_BHW: Tensor) -> Output:
+        raise NotImplementedError
+
+
+def resize(images_BHW: Tensor, size: int) -> Tensor:
+    """Grey crops as (B, 1, size, size) floats."""
+    images_B1HW = images_BHW.float().unsqueeze(1)
+    if images_B1HW.shape[2:] == (size, size):
+        return images_B1HW
+    return functional.interpolate(images_B1HW, (size, size), mode="bilinear", align_corners=False)
 
 
 def standardise(images_BHW: Tensor) -> Tensor:
     """Zero mean and unit variance for each image, as (B, 1, H, W) floats.
 
-    Lighting and camera gain differ far more between recordings than within the training corpus;
-    taking them out here, inside the network, means that recipe and analyzer cannot drift apart.
+    Lighting and camera gain differ far more between recordings than within the training corpus.
     """
     images_BHW = images_BHW.float()
     variance_B11, mean_B11 = torch.var_mean(images_BHW, dim=(1, 2), correction=0, keepdim=True)
     return ((images_BHW - mean_B11) / (variance_B11 + EPSILON).sqrt()).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class SEResNetConfig(FaceConfig):
+    """The shape of the compact network."""
+
+    widths: tuple[int, ...] = (40, 80, 160, 224)  # channels per stage; each stage halves the map
+    blocks: tuple[int, ...] = (1, 2, 2, 2)  # residual blocks per stage
+    dropout: float = 0.3
 
 
 class SqueezeExcite(nn.Module):
@@ -55,32 +89,37 @@ class SqueezeExcite(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with squeeze-and-excitation (He et al. 2016, basic block)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int, excite: bool = True):
         super().__init__()
-        self.body = nn.Sequential(
+        body: list[nn.Module] = [
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
             nn.BatchNorm2d(outputs),
             nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
             nn.BatchNorm2d(outputs),
-            SqueezeExcite(outputs),
-        )
+        ]
+        self.body = nn.Sequential(*body, *([SqueezeExcite(outputs)] if excite else []))
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
+        self.activation = nn.ReLU()  # a module, which guided back-propagation can hook
 
     def forward(self, map_BCHW: Tensor) -> Tensor:
-        return functional.relu(self.body(map_BCHW) + self.shortcut(map_BCHW))
+        return self.activation(self.body(map_BCHW) + self.shortcut(map_BCHW))
 
 
-class SEResNet(nn.Module):
-    """The compact facial CNN: a narrow SE-ResNet for 48x48 grey crops, 2.7 M parameters."""
+class SEResNet(FaceNetwork):
+    """The compact facial CNN: a narrow SE-ResNet for 48x48 grey crops, 2.8 M parameters.
 
-    def __init__(self, config: FaceConfig):
-        super().__init__()
-        self.config = config
+    It pools its last map, so crops of other sizes pass too; training uses that.
+    """
+
+    config: SEResNetConfig
+
+    def __init__(self, config: SEResNetConfig):
+        super().__init__(config)
         channels = config.widths[0] // 2
         self.stem = nn.Sequential(
             nn.Conv2d(1, channels, 3, 1, 1, bias=False),
@@ -97,7 +136,6 @@ class SEResNet(nn.Module):
         self.head = nn.Linear(channels, len(config.labels))
 
     def forward(self, images_BHW: Tensor) -> Output:
-        """Classify grey crops, uint8 or float in 0..255; each crop is judged by itself."""
         map_BCHW = self.stages(self.stem(standardise(images_BHW)))
         embedding_BD = map_BCHW.mean((2, 3))
         return Output(self.head(self.dropout(embedding_BD)), embedding_BD)

@@ -24,6 +24,7 @@ class Augmentation:
 
     flip: float = 0.0  # share of the images that are mirrored
     rotation: float = 0.0  # degrees, either way
+    crop: float = 1.0  # side of a randomly placed window, of the side
     scale: float = 0.0  # relative, either way
     shift: float = 0.0  # of half the width
     shear: float = 0.0
@@ -36,6 +37,10 @@ class Augmentation:
 
 AUGMENTATIONS = {
     "none": Augmentation(),
+    "flip-rotate-noise": Augmentation(flip=0.5, rotation=10, noise=1.0),  # the article's remedies
+    "arriaga": Augmentation(flip=0.5, rotation=10, shift=0.2, scale=0.1),  # Keras: 10 % each
+    "barsoum": Augmentation(flip=0.5, rotation=20, shift=0.16, shear=0.05, scale=0.05),
+    "wujie": Augmentation(flip=0.5, crop=44 / 48),
     # Detectors frame faces less evenly than the corpus, and cameras are worse than photographs.
     "compact": Augmentation(
         flip=0.5,
@@ -74,10 +79,11 @@ def augment(
 
 def _move(images_BHW: Tensor, policy: Augmentation, uniform: Uniform, size: int) -> Tensor:
     angle = uniform(-policy.rotation, policy.rotation) * (math.pi / 180)
-    scale = torch.exp(uniform(-policy.scale, policy.scale))
+    scale = torch.exp(uniform(-policy.scale, policy.scale)) * policy.crop
     flip = torch.where(uniform(0, 1) < policy.flip, -1.0, 1.0)
     shear = uniform(-policy.shear, policy.shear)
-    shift_x, shift_y = (uniform(-policy.shift, policy.shift) for _ in range(2))
+    reach = policy.shift + 1 - policy.crop  # a window may lie anywhere within the picture
+    shift_x, shift_y = (uniform(-reach, reach) for _ in range(2))
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     affine_B23 = torch.stack(
         [

@@ -1,78 +1,116 @@
-"""Measure facial weights on FER+ by named protocols; writes a result file that tables are made from.
+"""Measure facial weights, or a run in progress, by named protocols; tables are made from the result files.
 
     python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet runs/ferplus.npz valid
     python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet runs/ferplus.npz test
 
 `cntk-majority` counts the images on which the majority rule of the released FER+ code finds an emotion (3,191
 of PublicTest as `valid`, 3,137 of PrivateTest as `test`), `paper` those behind the published figures (3,359
-and 3,335). Look at `test` once per model.
+and 3,335), `albanie` those of Albanie et al. 2018 (votes of fer2013new.csv). `fer2013` and `fer2013-five`
+take FER2013's own label. Look at `test` once per model.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
+from numpy.typing import NDArray
 
 from multimodal_fer.files import write_json
 from multimodal_fer.hub import find_weights, load_model
-from multimodal_fer.metrics import classification_report
-from multimodal_fer.training import provenance, run_command
-from recipes.ferplus.prepare import load_split
-from recipes.ferplus.train import predict
-from recipes.ferplus.votes import majority_targets, paper_targets
+from multimodal_fer.labels import FER_PLUS
+from multimodal_fer.metrics import bootstrap_intervals, classification_report
+from multimodal_fer.models import FaceNetwork
+from multimodal_fer.training import load_checkpoint, provenance, run_command
+from recipes.ferplus.prepare import Split, load_split
+from recipes.ferplus.schemes import SCHEMES
+from recipes.ferplus.train import result_model, training_record
+from recipes.ferplus.views import VIEWS, predict
+from recipes.ferplus.votes import albanie_targets, majority_targets, paper_targets
 
-PROTOCOLS = {"cntk-majority": majority_targets, "paper": paper_targets}
+Targets = Callable[[Split], NDArray[numpy.float64]]
+
+# name → labels that a network must answer with, targets (N, K) with all-zero rows for what is not counted
+PROTOCOLS: dict[str, tuple[tuple[str, ...], Targets]] = {
+    "cntk-majority": (FER_PLUS, lambda part: majority_targets(part.votes)),
+    "paper": (FER_PLUS, lambda part: paper_targets(part.votes)),
+    "albanie": (FER_PLUS, lambda part: albanie_targets(part.new_votes)),
+    **{name: SCHEMES[name][:2] for name in ("fer2013", "fer2013-five")},
+}
 PARTS = {"valid": "PublicTest", "test": "PrivateTest"}
 RESULTS = Path(__file__).parent / "results"
 
 
-def evaluate(weights: str, archive: str, split: str) -> dict[str, Any]:
-    """Figures of one split by each protocol, for single pictures and for the mean with the mirror."""
-    folder = find_weights(weights)
-    model = load_model(folder)
-    part = load_split(archive, split)
+def load_any(name: str) -> tuple[str, FaceNetwork, dict[str, Any]]:
+    """A weights folder or a run folder: its name, the network, and how it was trained."""
+    if (Path(name) / "last.pt").is_file():
+        checkpoint = load_checkpoint(Path(name) / "last.pt")
+        return Path(name).name, result_model(checkpoint), training_record(checkpoint)
+    folder = find_weights(name)
+    return folder.name, load_model(folder), {}
+
+
+def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:
+    """Figures by each protocol of the network's labels, and by each view."""
+    labels = tuple(model.config.labels)
     images = torch.from_numpy(part.images)
-    ways = {
-        way: (predict(model, images, flip) / model.config.temperature).softmax(1).numpy()
-        for way, flip in (("single", False), ("flip_averaged", True))
+    seen = {
+        view: (predict(model, images, view) / model.config.temperature).softmax(1).numpy()
+        for view in VIEWS
     }
-    protocols = {}
-    for protocol, make_targets in PROTOCOLS.items():
-        targets = make_targets(part.votes)
+    protocols: dict[str, dict[str, Any]] = {}
+    for protocol, (asked, make_targets) in PROTOCOLS.items():
+        targets = make_targets(part) if labels == asked else numpy.zeros((0, len(labels)))
         usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
-        truth = targets[usable].argmax(axis=1)
-        protocols[protocol] = {
-            way: classification_report(probabilities[usable], truth, model.config.labels)
-            for way, probabilities in ways.items()
-        }
-    return {
-        "weights": folder.name,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "corpus": "FER+ (label.csv)",
-        "split": PARTS[split],
-        **provenance(
-            f"python -m recipes.ferplus.evaluate weights/{folder.name} runs/ferplus.npz {split}"
-        ),
-        "protocols": protocols,
+        if len(usable):
+            truth = targets[usable].argmax(axis=1)
+            protocols[protocol] = {
+                view: report(probabilities[usable], truth, labels)
+                for view, probabilities in seen.items()
+            }
+    return protocols
+
+
+def report(
+    probabilities: NDArray[numpy.floating], truth: NDArray[numpy.integer], labels: tuple[str, ...]
+) -> dict[str, Any]:
+    """All figures of one view by one protocol, with intervals."""
+    intervals = bootstrap_intervals(probabilities.argmax(axis=1), truth)
+    return classification_report(probabilities, truth, labels) | {
+        f"{name}_interval": list(bounds) for name, bounds in intervals.items()
     }
 
 
-def main(weights: str, archive: str, split: str) -> None:
+def evaluate(name: str, archive: str, split: str) -> dict[str, Any]:
+    """The whole result of one network on one split."""
+    title, model, training = load_any(name)
+    return {
+        "name": title,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "corpus": "FER2013 images, FER+ votes",
+        "split": PARTS[split],
+        **provenance(f"python -m recipes.ferplus.evaluate {name} {archive} {split}"),
+        "training": training,
+        "protocols": measure(model, load_split(archive, split)),
+    }
+
+
+def main(name: str, archive: str, split: str) -> None:
     """Evaluate, print the main figures and write the result file."""
     if split not in PARTS:
         sys.exit(f"split {split!r}: expected one of {sorted(PARTS)}")
-    result = evaluate(weights, archive, split)
+    result = evaluate(name, archive, split)
     RESULTS.mkdir(exist_ok=True)
-    target = RESULTS / f"{result['weights']}.{split}.json"
+    target = RESULTS / f"{result['name']}.{split}.json"
     write_json(target, result)
     for protocol, reports in result["protocols"].items():
-        for way, report in reports.items():
+        for view, figures in reports.items():
             print(
-                f"{protocol}, {way}: accuracy {report['accuracy']:.4f}  UAR {report['uar']:.4f}  "
-                f"macro-F1 {report['macro_f1']:.4f}  ECE {report['calibration_error']:.4f}  "
-                f"({report['images']} images)"
+                f"{protocol}, {view}: accuracy {figures['accuracy']:.4f}  UAR {figures['uar']:.4f}  "
+                f"macro-F1 {figures['macro_f1']:.4f}  ECE {figures['calibration_error']:.4f}  "
+                f"({figures['images']} images)"
             )
     print(f"written: {target}")
 

@@ -5,7 +5,6 @@ python -m recipes.ferplus.export runs/compact runs/ferplus.npz weights/face-ferp
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,23 +12,10 @@ from torch.nn import functional
 
 from multimodal_fer.errors import DataError
 from multimodal_fer.hub import save_model
-from multimodal_fer.models import SEResNet, build
 from multimodal_fer.training import current_commit, load_checkpoint, run_command
-from recipes.ferplus.train import TrainConfig, load_examples, predict
-
-AVERAGED_PREFIX = "module."  # torch's AveragedModel keeps the network under this name
-
-
-def averaged_model(checkpoint: dict[str, Any]) -> SEResNet:
-    """The network with the running mean of its weights, as trained so far."""
-    state = {
-        name.removeprefix(AVERAGED_PREFIX): value
-        for name, value in checkpoint["average"].items()
-        if name.startswith(AVERAGED_PREFIX)
-    }
-    model = build(checkpoint["config"]["model"], {})
-    model.load_state_dict(state)
-    return model.eval()
+from recipes.ferplus.schemes import SCHEMES
+from recipes.ferplus.train import TrainConfig, load_examples, result_model, training_record
+from recipes.ferplus.views import predict
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
@@ -48,30 +34,28 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def export(run: str, archive: str, folder: str) -> None:
-    """Write the averaged weights of the last epoch, whatever its score."""
+    """Write what the finished run came to, whatever its score."""
     checkpoint = load_checkpoint(Path(run) / "last.pt")
     config = TrainConfig(**checkpoint["config"])
     done = len(checkpoint["epochs"])
-    if done != config.epochs:
+    if done != config.epochs and not config.patience:
         raise DataError(
             f"{run}: {done} of {config.epochs} epochs are done; finish the training first"
         )
-    model = averaged_model(checkpoint)
-    validation = load_examples(
-        replace(config, data=archive), "valid", "majority", torch.device("cpu")
-    )
+    model = result_model(checkpoint)
+    device = torch.device("cpu")
+    scheme = SCHEMES[config.scheme]
+    here = replace(config, data=archive)
+    training = load_examples(here, "train", scheme, device)
+    validation = load_examples(here, "valid", SCHEMES[scheme.measured_by], device)
     temperature = fit_temperature(predict(model, validation.images), validation.targets)
     model.config = replace(model.config, temperature=round(temperature, 4))
     about = {
         "modality": "face",
-        "trained_on": "FER+ (FER2013 Training, 27,947 images)",
-        "calibrated_on": f"FER2013 PublicTest, {len(validation.images)} images with a majority",
+        "trained_on": f"FER2013 Training, {len(training.images):,} images, scheme {config.scheme}",
+        "calibrated_on": f"FER2013 PublicTest, {len(validation.images):,} images",
         "licence": "research use; images: FER2013 challenge terms, labels: MIT (FER+)",
-        "recipe": "recipes/ferplus/compact.toml",
-        "training": {
-            name: getattr(config, name)
-            for name in ("scheme", "epochs", "batch", "learning_rate", "weight_decay", "seed")
-        },
+        "training": training_record(checkpoint),
         "commit": current_commit(),
     }
     save_model(folder, config.model, model, about)

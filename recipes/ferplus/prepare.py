@@ -1,99 +1,97 @@
-"""Read the official FER+ folder layout into arrays.
+"""Read FER2013 with its FER+ votes into arrays.
 
-    python -m recipes.ferplus.prepare PATH_TO_FERPLUS runs/ferplus.npz
+    python -m recipes.ferplus.prepare SOURCE runs/ferplus.npz
 
-The folder holds `data/FER2013{Train,Valid,Test}/label.csv` and the PNG files named there.
+SOURCE is a folder that holds one of:
+
+- `data/FER2013{Train,Valid,Test}/` with label.csv and the PNG files named there: the FER+ folders. Beside
+  `data`, `fer2013new.csv` adds the votes of that table and `fer2013_labels.csv` FER2013's own labels;
+- `fer2013.csv`, with or without `fer2013new.csv`: the official tables;
+- `train/<class>/` and `test/<class>/` with JPEG or PNG files: the release in class folders, without votes.
 """
 
-import csv
 from pathlib import Path
-from typing import NamedTuple
+from zipfile import BadZipFile
 
-import cv2
 import numpy
 from numpy.typing import NDArray
 
 from multimodal_fer.errors import DataError
-from multimodal_fer.labels import FER_PLUS_VOTES
+from multimodal_fer.files import replacing
 from multimodal_fer.training import run_command
+from recipes.ferplus.releases import (
+    FACE_TABLE,
+    SPLITS,
+    UNKNOWN,
+    Release,
+    Split,
+    read_class_folders,
+    read_folders,
+    read_split,
+    read_tables,
+)
 
-SPLITS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-IMAGE_SIZE = 48
-VOTE_COLUMNS = len(FER_PLUS_VOTES)
+__all__ = ["SPLITS", "Split", "load_split", "main", "read_release", "read_split"]
 
 
-class Split(NamedTuple):
-    """One part of the corpus: images (N, 48, 48) uint8 grey, votes (N, 10) uint8, file names (N,)."""
+def read_release(source: str | Path) -> Release:
+    """Read whichever of the three releases `source` holds.
 
-    images: NDArray[numpy.uint8]
-    votes: NDArray[numpy.uint8]
-    names: NDArray[numpy.str_]
-
-
-def read_split(root: str | Path, split: str) -> Split:
-    """Read one of train, valid, test from the FER+ folder layout.
-
-    Raises `DataError` naming the row for a missing or undecodable image and for malformed votes.
+    FER+ folders without pictures (a clone of its repository) give way to a fer2013.csv put beside them.
     """
-    folder = Path(root) / "data" / SPLITS[split]
-    table = folder / "label.csv"
-    if not table.is_file():
-        raise DataError(f"{table}: not found; give the folder that holds data/{SPLITS[split]}")
-    images, votes, names = [], [], []
-    with table.open(newline="", encoding="utf-8") as lines:
-        for number, row in enumerate(csv.reader(lines), start=1):
-            name, counts = _read_row(table, number, row)
-            images.append(_read_image(folder / name, table, number))
-            votes.append(counts)
-            names.append(name)
-    if not images:
-        raise DataError(f"{table}: has no rows")
-    return Split(numpy.stack(images), numpy.array(votes, numpy.uint8), numpy.array(names))
+    root = Path(source)
+    training = root / "data" / SPLITS["train"]
+    has_table = (root / FACE_TABLE).is_file()
+    if training.is_dir() and not (has_table and not any(training.glob("*.png"))):
+        return read_folders(root)
+    if has_table:
+        return read_tables(root)
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        return read_class_folders(root)
+    raise DataError(
+        f"{root}: expected a folder with data/{SPLITS['train']} and its neighbours (the FER+ folders), "
+        f"or with {FACE_TABLE} (the official tables), or with train/<class> and test/<class> (class "
+        "folders), found none of them; give the folder that holds these"
+    )
 
 
-def _read_row(table: Path, number: int, row: list[str]) -> tuple[str, list[int]]:
-    if len(row) != 2 + VOTE_COLUMNS:
-        raise DataError(
-            f"{table}, row {number}: expected a name, a box and {VOTE_COLUMNS} votes "
-            f"({', '.join(FER_PLUS_VOTES)}), found {len(row)} columns"
-        )
-    try:
-        counts = [int(value) for value in row[2:]]
-    except ValueError:
-        raise DataError(f"{table}, row {number}: votes must be whole numbers: {row[2:]}") from None
-    # One official row holds nine votes, all others ten.
-    if min(counts) < 0 or not 9 <= sum(counts) <= 10:
-        raise DataError(f"{table}, row {number}: votes must sum to 10, found {sum(counts)}")
-    return row[0], counts
-
-
-def _read_image(path: Path, table: Path, number: int) -> NDArray[numpy.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise DataError(f"{table}, row {number}: {path.name} is missing or cannot be decoded")
-    if image.shape != (IMAGE_SIZE, IMAGE_SIZE):
-        raise DataError(f"{table}, row {number}: {path.name} is {image.shape}, expected 48x48")
-    return image.astype(numpy.uint8, copy=False)
-
-
-def main(root: str, output: str) -> None:
-    """Write the three splits as one uncompressed-in-memory, compressed-on-disk archive of arrays."""
-    arrays = {}
-    for split in SPLITS:
-        part = read_split(root, split)
+def main(source: str, output: str) -> None:
+    """Write the three parts as one compressed archive, and print how much is known of each."""
+    release = read_release(source)
+    arrays: dict[str, NDArray] = {}
+    for split, part in release.parts.items():
         arrays |= {f"{split}_{name}": value for name, value in part._asdict().items()}
-        print(f"{split}: {len(part.images)} images")
+        print(
+            f"{split}: {len(part.images)} images; {_voted(part.votes)} with votes, "
+            f"{_voted(part.new_votes)} with votes of fer2013new.csv, "
+            f"{int((part.emotions != UNKNOWN).sum())} with FER2013's own label"
+        )
+    for note in release.notes:
+        print(f"note: {note}")
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    numpy.savez_compressed(output, **arrays)
+    with replacing(output) as temporary, temporary.open("wb") as file:
+        numpy.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     print(f"written: {output}")
 
 
+def _voted(votes: NDArray[numpy.uint8]) -> int:
+    return int(votes.any(axis=1).sum())
+
+
 def load_split(archive: str | Path, split: str) -> Split:
-    """Read back one split that `main` wrote."""
+    """Read back one part that `main` wrote; what an older archive lacks is filled in as not known."""
     try:
         with numpy.load(archive, allow_pickle=False) as arrays:
-            return Split(*(arrays[f"{split}_{name}"] for name in Split._fields))
-    except (OSError, ValueError, KeyError) as error:
+            found = {name: arrays[f"{split}_{name}"] for name in ("images", "votes", "names")}
+            unknown = {
+                "emotions": numpy.full(len(found["images"]), UNKNOWN, numpy.int8),
+                "new_votes": numpy.zeros_like(found["votes"]),
+            }
+            known = {
+                name: arrays.get(f"{split}_{name}", default) for name, default in unknown.items()
+            }
+            return Split(**found, **known)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(
             f"{archive}: cannot be read ({error}); make it with python -m recipes.ferplus.prepare"
         ) from None

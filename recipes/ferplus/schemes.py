@@ -1,4 +1,6 @@
-"""The four ways of Barsoum et al. 2016 (section 3) to train on crowd votes: targets and loss of each.
+"""Which labels a network learns, and how: targets and loss by name.
+
+The four ways of Barsoum et al. 2016 (section 3) to train on crowd votes, and FER2013's own label.
 
 Shapes: B images, K emotions.
 """
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from multimodal_fer.labels import FER2013, FER_PLUS
+from recipes.ferplus.prepare import Split
 from recipes.ferplus.votes import distribution_targets, majority_targets, multi_targets
 
 UNVOTED = 0.001  # the weight of an emotion without votes in the multi-label loss, as released
@@ -20,10 +24,12 @@ Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
 
 class Scheme(NamedTuple):
-    """Votes (N, 10) to targets (N, 8), and the loss of logits (B, K) against targets (B, K)."""
+    """Labels (K), what a split gives as targets (N, K), and the loss of logits (B, K) against them."""
 
-    targets: Callable[[NDArray[numpy.uint8]], NDArray[numpy.float64]]
+    labels: tuple[str, ...]
+    targets: Callable[[Split], NDArray[numpy.float64]]
     loss: Loss
+    measured_by: str  # the scheme of the validation targets
 
 
 def cross_entropy(logits_BK: Tensor, targets_BK: Tensor, generator: torch.Generator) -> Tensor:
@@ -45,9 +51,31 @@ def best_of_voted(logits_BK: Tensor, targets_BK: Tensor, generator: torch.Genera
     return -(logits_BK.log_softmax(1) + weights_BK.log()).amax(1).mean()
 
 
+def own_targets(part: Split) -> NDArray[numpy.float64]:
+    """One-hot (N, 7) of FER2013's own label; an all-zero row is an image without one."""
+    return numpy.eye(len(FER2013) + 1)[part.emotions][:, :-1]  # -1 is the last row
+
+
+def five_targets(part: Split) -> NDArray[numpy.float64]:
+    """One-hot (N, 5), without the images of fear and disgust (amineHorseman's five classes)."""
+    return own_targets(part)[:, [FER2013.index(label) for label in FIVE]]
+
+
+FIVE = ("anger", "happiness", "sadness", "surprise", "neutral")
+
 SCHEMES = {
-    "majority": Scheme(majority_targets, cross_entropy),
-    "multi_target": Scheme(multi_targets, best_of_voted),
-    "probability": Scheme(distribution_targets, drawn_cross_entropy),
-    "crossentropy": Scheme(distribution_targets, cross_entropy),
+    "majority": Scheme(
+        FER_PLUS, lambda part: majority_targets(part.votes), cross_entropy, "majority"
+    ),
+    "multi_target": Scheme(
+        FER_PLUS, lambda part: multi_targets(part.votes), best_of_voted, "majority"
+    ),
+    "probability": Scheme(
+        FER_PLUS, lambda part: distribution_targets(part.votes), drawn_cross_entropy, "majority"
+    ),
+    "crossentropy": Scheme(
+        FER_PLUS, lambda part: distribution_targets(part.votes), cross_entropy, "majority"
+    ),
+    "fer2013": Scheme(FER2013, own_targets, cross_entropy, "fer2013"),
+    "fer2013-five": Scheme(FIVE, five_targets, cross_entropy, "fer2013-five"),
 }

@@ -1,0 +1,406 @@
+"""Readers of the three ways in which FER2013 and its FER+ votes are passed on, into the same arrays.
+
+FER2013: Goodfellow et al. 2013, 35,887 grey faces of 48x48, one label each. FER+: Barsoum et al. 2016, ten
+crowd votes for each of them. Rows are numbered as an editor numbers lines.
+"""
+
+import csv
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy
+from numpy.typing import NDArray
+
+from multimodal_fer.errors import DataError
+from multimodal_fer.labels import FER2013, FER2013_NAMES, FER_PLUS_VOTES
+
+SPLITS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
+USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
+IMAGE_SIZE = 48
+PIXELS = IMAGE_SIZE * IMAGE_SIZE
+VOTE_COLUMNS = len(FER_PLUS_VOTES)
+UNKNOWN = -1  # the emotion of an image whose FER2013 label is not at hand
+
+FACE_TABLE, FACE_HEADER = "fer2013.csv", ("emotion", "pixels", "Usage")
+VOTE_TABLE, VOTE_HEADER = "fer2013new.csv", ("Usage", "Image name", *FER_PLUS_VOTES)
+LABEL_TABLE, LABEL_HEADER = "fer2013_labels.csv", ("image", "usage", "emotion")
+
+
+class Split(NamedTuple):
+    """One part of the corpus, one image a row.
+
+    images (N, 48, 48) uint8 grey; votes (N, 10) uint8 in the order of `FER_PLUS_VOTES`, from label.csv
+    where there is one, all zero where not known; names (N,); emotions (N,) int8, FER2013's own label as
+    an index into `FER2013`, -1 where not known; new_votes (N, 10) uint8, those of fer2013new.csv.
+    """
+
+    images: NDArray[numpy.uint8]
+    votes: NDArray[numpy.uint8]
+    names: NDArray[numpy.str_]
+    emotions: NDArray[numpy.int8]
+    new_votes: NDArray[numpy.uint8]
+
+
+class Release(NamedTuple):
+    """The parts `train`, `valid` and `test`, and sentences on what they lack or are not."""
+
+    parts: dict[str, Split]
+    notes: list[str]
+
+
+# --- the FER+ folders ---
+
+
+def read_folders(root: Path) -> Release:
+    """Read `data/FER2013{Train,Valid,Test}/` with label.csv, and the tables beside `data`, if any."""
+    notes = [
+        f"{table} is not beside the data folder: {lack}"
+        for table, lack in (
+            (VOTE_TABLE, "no image has the votes that the albanie protocol counts"),
+            (LABEL_TABLE, "no image has FER2013's own label"),
+        )
+        if not (root / table).is_file()
+    ]
+    return Release({split: read_split(root, split) for split in SPLITS}, notes)
+
+
+def read_split(root: str | Path, split: str) -> Split:
+    """Read one of train, valid, test from the FER+ folders.
+
+    Names are unique within a part, so `fer2013new.csv` and `fer2013_labels.csv` are joined by name
+    within it. Raises `DataError` naming the row for a missing or undecodable image, malformed votes
+    or a name that comes twice.
+    """
+    root = Path(root)
+    folder = root / "data" / SPLITS[split]
+    table = folder / "label.csv"
+    if not table.is_file():
+        raise DataError(f"{table}: not found; give the folder that holds data/{SPLITS[split]}")
+    images, votes, names = [], [], {}
+    for number, row in _numbered_rows(table):
+        if len(row) != 2 + VOTE_COLUMNS:
+            raise DataError(
+                f"{table}, row {number}: expected a name, a box and {VOTE_COLUMNS} votes "
+                f"({', '.join(FER_PLUS_VOTES)}), found {len(row)} columns; "
+                "take label.csv as published with FER+"
+            )
+        _note_once(table, number, row[0], names)
+        votes.append(_parse_votes(table, number, row[2:]))
+        images.append(read_image(folder / row[0], f"{table}, row {number}"))
+    if not images:
+        raise DataError(f"{table}: has no rows; take label.csv as published with FER+")
+    return Split(
+        numpy.stack(images),
+        numpy.array(votes, numpy.uint8),
+        numpy.array(list(names)),
+        _emotions_by_name(root / LABEL_TABLE, USAGES[split], names),
+        _votes_by_name(root / VOTE_TABLE, USAGES[split], names),
+    )
+
+
+def _emotions_by_name(table: Path, usage: str, names: Iterable[str]) -> NDArray[numpy.int8]:
+    """FER2013's own label (N,) of the images with these names, -1 where the table has none."""
+    found: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for number, row in _rows_below(table, LABEL_HEADER) if table.is_file() else ():
+        name, row_usage, label = row
+        _check_usage(table, number, row_usage)
+        if label and label not in FER2013_NAMES:
+            raise DataError(
+                f"{table}, row {number}: expected one of {', '.join(FER2013_NAMES)} or nothing as "
+                f"the emotion, found {label!r}; correct the row"
+            )
+        if row_usage == usage:
+            _note_once(table, number, name, seen)
+            found[name] = FER2013.index(FER2013_NAMES[label]) if label else UNKNOWN
+    return numpy.array([found.get(name, UNKNOWN) for name in names], numpy.int8)
+
+
+def _votes_by_name(table: Path, usage: str, names: Iterable[str]) -> NDArray[numpy.uint8]:
+    """Votes (N, 10) of fer2013new.csv for the images with these names, zeros where there are none.
+
+    Four of its names stand on two rows each, for two pictures of which the folders hold one. Three
+    times both rows have the same votes. The rows of fer0033120.png in PrivateTest differ (a face, and
+    ten times "not a face"), and the name does not tell which of them the picture is: it gets zeros.
+    """
+    found: dict[str, set[tuple[int, ...]]] = {}
+    for row in _read_vote_table(table) if table.is_file() else ():
+        if row.usage == usage and row.name:
+            found.setdefault(row.name, set()).add(tuple(row.votes))
+    nothing = (0,) * VOTE_COLUMNS
+    joined = [min(rows) if len(rows := found.get(n, set())) == 1 else nothing for n in names]
+    return numpy.array(joined, numpy.uint8)
+
+
+# --- the official pair fer2013.csv and fer2013new.csv ---
+
+
+class _VoteRow(NamedTuple):
+    number: int
+    usage: str
+    name: str  # empty where FER+ dropped the image: all ten voted "not a face"
+    votes: list[int]
+
+
+def read_tables(root: Path) -> Release:
+    """Read `fer2013.csv`, and the votes of `fer2013new.csv` where it lies beside it.
+
+    The two are joined by row, as their publishers say: a name can stand on two rows. Both `votes` and
+    `new_votes` are those of fer2013new.csv. An image that FER+ dropped keeps its FER2013 label and has
+    no votes.
+    """
+    table, vote_table = root / FACE_TABLE, root / VOTE_TABLE
+    images, emotions, usages = _read_faces(table)
+    names = [f"row {number}" for number in range(2, 2 + len(usages))]
+    votes = numpy.zeros((len(usages), VOTE_COLUMNS), numpy.uint8)
+    notes = [f"{VOTE_TABLE} is not beside {FACE_TABLE}: no image has votes"]
+    if vote_table.is_file():
+        for index, row in enumerate(_matching_votes(vote_table, table, usages)):
+            if row.name:
+                names[index], votes[index] = row.name, row.votes
+        notes = [
+            f"the votes are those of {VOTE_TABLE}: they differ from those of FER+'s label.csv, on which "
+            "the cntk-majority and paper protocols are defined, so both count other images here"
+        ]
+    parts = {}
+    for split, usage in USAGES.items():
+        rows = [index for index, found in enumerate(usages) if found == usage]
+        if not rows:
+            raise DataError(f"{table}: no row has the Usage {usage}; take the table as published")
+        part_names = numpy.array([names[index] for index in rows])
+        parts[split] = Split(images[rows], votes[rows], part_names, emotions[rows], votes[rows])
+    return Release(parts, notes)
+
+
+def _read_faces(table: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int8], list[str]]:
+    """Images (N, 48, 48), labels (N,) and Usage of every row of fer2013.csv."""
+    images, emotions, usages = [], [], []
+    for number, (emotion, pixels, usage) in _rows_below(table, FACE_HEADER):
+        if emotion not in map(str, range(len(FER2013))):
+            raise DataError(
+                f"{table}, row {number}: expected 0 to {len(FER2013) - 1} as the emotion, found "
+                f"{emotion[:20]!r}; take the table as published"
+            )
+        _check_usage(table, number, usage)
+        images.append(_parse_pixels(table, number, pixels))
+        emotions.append(int(emotion))
+        usages.append(usage)
+    if not images:
+        raise DataError(f"{table}: has no rows below its header; take the table as published")
+    return numpy.stack(images), numpy.array(emotions, numpy.int8), usages
+
+
+def _parse_pixels(table: Path, number: int, text: str) -> NDArray[numpy.uint8]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy reads up to what is no number and only warns
+            values = numpy.fromstring(text, numpy.int64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        values = numpy.array([-1])
+    if ((values < 0) | (values > 255)).any():
+        wrong = next((part for part in text.split() if not _is_pixel(part)), "")
+        raise DataError(
+            f"{table}, row {number}: expected pixels from 0 to 255, found {wrong[:20]!r}; "
+            "take the table as published"
+        )
+    if len(values) != PIXELS:
+        raise DataError(
+            f"{table}, row {number}: expected {PIXELS} pixels ({IMAGE_SIZE}x{IMAGE_SIZE}), found "
+            f"{len(values)}; take the table as published"
+        )
+    return values.astype(numpy.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE)
+
+
+def _is_pixel(text: str) -> bool:
+    return text.isdecimal() and int(text) <= 255
+
+
+def _matching_votes(vote_table: Path, table: Path, usages: list[str]) -> list[_VoteRow]:
+    """All rows of fer2013new.csv, once they are seen to belong to those of fer2013.csv."""
+    rows = _read_vote_table(vote_table)
+    if len(rows) != len(usages):
+        raise DataError(
+            f"{vote_table}: expected {len(usages)} rows below the header, as in {table.name}, found "
+            f"{len(rows)}; the two are joined by row, so take both as published"
+        )
+    for row, usage in zip(rows, usages, strict=True):
+        if row.usage != usage:
+            raise DataError(
+                f"{vote_table}, row {row.number}: expected the Usage {usage} of the same row of "
+                f"{table.name}, found {row.usage}; the two are joined by row, so take both as published"
+            )
+    return rows
+
+
+def _read_vote_table(table: Path) -> list[_VoteRow]:
+    rows = []
+    for number, (usage, name, *votes) in _rows_below(table, VOTE_HEADER):
+        _check_usage(table, number, usage)
+        rows.append(_VoteRow(number, usage, name.strip(), _parse_votes(table, number, votes)))
+    return rows
+
+
+# --- the release in class folders ---
+
+PICTURES = {".jpg", ".jpeg", ".png"}
+
+
+class _Picture(NamedTuple):
+    path: Path
+    emotion: int
+
+
+def read_class_folders(root: Path) -> Release:
+    """Read `train/<class>/` and `test/<class>/`: FER2013's own labels, no votes.
+
+    Its `test` is PublicTest and PrivateTest together. The release known from Kaggle tells them apart by
+    the file names (`PublicTest_…`, `PrivateTest_…`): then `valid` and `test` are these. Copies with
+    other names do not: then `test` is the whole test folder and `valid` a fixed tenth of every class
+    of train, which neither is nor stands for PublicTest.
+    """
+    train, test = _list_pictures(root / "train"), _list_pictures(root / "test")
+    public, private = (
+        [picture for picture in test if picture.path.name.startswith(f"{usage}_")]
+        for usage in ("PublicTest", "PrivateTest")
+    )
+    if public and private and len(public) + len(private) == len(test):
+        chosen = {"train": train, "valid": public, "test": private}
+        note = "by the file names, valid is PublicTest and test is PrivateTest"
+    else:
+        rest, tenth = _hold_out_tenth(train)
+        chosen = {"train": rest, "valid": tenth, "test": test}
+        note = (
+            "the file names do not tell PublicTest from PrivateTest: test is both together, valid is "
+            "a tenth of train, and figures are not comparable with published ones on either"
+        )
+    parts = {split: _load_pictures(root, pictures) for split, pictures in chosen.items()}
+    return Release(parts, [note, "class folders hold no votes: only FER2013's own label is known"])
+
+
+def _list_pictures(folder: Path) -> list[_Picture]:
+    """The pictures of all class folders, matched by name, in one fixed order that mixes the classes."""
+    found = []
+    for place in (entry for entry in folder.iterdir() if entry.is_dir()):
+        if place.name not in FER2013_NAMES:
+            raise DataError(
+                f"{place}: expected folders named {', '.join(FER2013_NAMES)}, found {place.name!r}; "
+                "rename or remove it"
+            )
+        emotion = FER2013.index(FER2013_NAMES[place.name])
+        files = (path for path in place.iterdir() if path.suffix.lower() in PICTURES)
+        found += [_Picture(path, emotion) for path in files]
+    held = {picture.path.parent.name for picture in found}
+    if missing := [name for name in FER2013_NAMES if name not in held]:
+        raise DataError(
+            f"{folder}: expected JPEG or PNG files in each of {', '.join(FER2013_NAMES)}, found none "
+            f"in {', '.join(missing)}; unpack the whole release"
+        )
+    return sorted(found, key=_mixed)
+
+
+def _hold_out_tenth(pictures: list[_Picture]) -> tuple[list[_Picture], list[_Picture]]:
+    """All but the first tenth of every class, and that tenth; at least one picture of each."""
+    rest, tenth = [], []
+    for emotion in range(len(FER2013)):
+        same = [picture for picture in pictures if picture.emotion == emotion]
+        count = max(1, len(same) // 10)
+        tenth += same[:count]
+        rest += same[count:]
+    return sorted(rest, key=_mixed), sorted(tenth, key=_mixed)
+
+
+def _mixed(picture: _Picture) -> bytes:
+    """A key to sort by that mixes classes, the same on every machine and with every numpy."""
+    return sha256(f"{picture.path.parent.name}/{picture.path.name}".encode()).digest()
+
+
+def _load_pictures(root: Path, pictures: Sequence[_Picture]) -> Split:
+    no_votes = numpy.zeros((len(pictures), VOTE_COLUMNS), numpy.uint8)
+    return Split(
+        numpy.stack([read_image(picture.path, str(picture.path.parent)) for picture in pictures]),
+        no_votes,
+        numpy.array([picture.path.relative_to(root).as_posix() for picture in pictures]),
+        numpy.array([picture.emotion for picture in pictures], numpy.int8),
+        no_votes,
+    )
+
+
+# --- what the readers share ---
+
+
+def read_image(path: Path, place: str) -> NDArray[numpy.uint8]:
+    """A grey image (48, 48); `place` is what an error names first."""
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise DataError(f"{place}: {path.name} is missing or cannot be decoded; unpack it again")
+    if image.shape != (IMAGE_SIZE, IMAGE_SIZE):
+        raise DataError(
+            f"{place}: {path.name} is {image.shape}, expected {IMAGE_SIZE}x{IMAGE_SIZE}; "
+            "take the images as published"
+        )
+    return image.astype(numpy.uint8, copy=False)
+
+
+def _numbered_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
+    with table.open(newline="", encoding="utf-8", errors="replace") as lines:
+        try:
+            yield from enumerate(csv.reader(lines), start=1)
+        except csv.Error as error:
+            raise DataError(f"{table}: is no table of comma-separated values ({error})") from None
+
+
+def _rows_below(table: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Numbered rows below a header that must be this one: a column in another place is an error."""
+    rows = _numbered_rows(table)
+    _, found = next(rows, (1, []))
+    if tuple(found) != tuple(header):
+        raise DataError(
+            f"{table}, row 1: expected the columns {','.join(header)}, found "
+            f"{','.join(found)[:200]!r}; take the table as published"
+        )
+    for number, row in rows:
+        if len(row) != len(header):
+            raise DataError(
+                f"{table}, row {number}: expected {len(header)} columns ({','.join(header)}), found "
+                f"{len(row)}; take the table as published"
+            )
+        yield number, row
+
+
+def _parse_votes(table: Path, number: int, values: list[str]) -> list[int]:
+    try:
+        votes = [int(value) for value in values]
+    except ValueError:
+        raise DataError(
+            f"{table}, row {number}: votes must be whole numbers, found {values}; "
+            "take the table as published"
+        ) from None
+    # One official row holds nine votes, all others ten.
+    if min(votes) < 0 or not 9 <= sum(votes) <= 10:
+        raise DataError(
+            f"{table}, row {number}: votes must sum to 10, found {sum(votes)} of {votes}; "
+            "take the table as published"
+        )
+    return votes
+
+
+def _check_usage(table: Path, number: int, usage: str) -> None:
+    if usage not in USAGES.values():
+        raise DataError(
+            f"{table}, row {number}: expected {', '.join(USAGES.values())} as the usage, found "
+            f"{usage[:20]!r}; take the table as published"
+        )
+
+
+def _note_once(table: Path, number: int, name: str, seen: dict[str, int]) -> None:
+    """Remember a name's row; a second one cannot be joined to anything."""
+    if name in seen:
+        raise DataError(
+            f"{table}, row {number}: expected every name once, found {name!r} on row {seen[name]} too; "
+            "take the table as published"
+        )
+    seen[name] = number
