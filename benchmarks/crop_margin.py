@@ -11,7 +11,6 @@ looked at. Writes `benchmarks/results/crop_margin.json`.
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy
 import torch
 from numpy.typing import NDArray
@@ -20,22 +19,13 @@ from multimodal_fer import faces, hub
 from multimodal_fer.files import write_json
 from multimodal_fer.training import provenance, run_command
 from recipes.ferplus.prepare import load_split
+from recipes.ferplus.robustness import place
 from recipes.ferplus.votes import majority_targets
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (120, 160, 200, 240)  # pixels to which the 48-pixel images are enlarged
-PICTURE = 320  # pixels of the square picture they are put into, so that nothing is scaled again
 TRAINING_IMAGES, SEED = 1500, 0
 WIDTHS = (1.0, 1.15, 1.28, 1.4, 1.6)
-
-
-def place(image: NDArray[numpy.uint8], size: int) -> tuple[NDArray[numpy.uint8], int]:
-    """An RGB picture with the enlarged image in its middle, and the offset of its corner."""
-    large = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
-    offset = (PICTURE - size) // 2
-    rest = PICTURE - size - offset
-    framed = cv2.copyMakeBorder(large, offset, rest, offset, rest, cv2.BORDER_REPLICATE)
-    return cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB).astype(numpy.uint8, copy=False), offset
 
 
 def measure_frames(images: NDArray[numpy.uint8]) -> dict[str, Any]:

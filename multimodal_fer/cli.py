@@ -1,5 +1,6 @@
 """The command `multimodal-fer`: each verb is one library call. JSON on stdout, all else on stderr."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,6 +136,40 @@ def analyze_text(
     except MultimodalFerError as error:
         _say_error(error)
         raise typer.Exit(FAILED) from None
+
+
+@app.command()
+def explain(
+    picture: Annotated[Path, typer.Argument(help="A picture with one or several faces.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The PNG to write; default: NAME.explained.png beside the picture.",
+        ),
+    ] = None,
+    emotion: Annotated[
+        str | None, typer.Option(help="What to explain; default: the strongest of each face.")
+    ] = None,
+    cropped: Annotated[
+        bool, typer.Option("--cropped", help="The picture is one cropped face: search for none.")
+    ] = False,
+    bundle: Annotated[
+        str, typer.Option(help="Weights: name or folder of a bundle, or of a facial network.")
+    ] = "open7",
+) -> None:
+    """Show which parts of a face spoke for an emotion."""
+    from multimodal_fer.explain import explain_picture
+
+    try:
+        answer = explain_picture(picture, output, bundle=bundle, emotion=emotion, cropped=cropped)
+    except MultimodalFerError as error:
+        _say_error(error)
+        raise typer.Exit(FAILED) from None
+    print(json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False))
+    for warning in answer["warnings"]:
+        _say(False, f"warning: {picture}: {warning}")
 
 
 def _make_analyzer(**settings: Any) -> "Analyzer":
