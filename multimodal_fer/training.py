@@ -40,7 +40,9 @@ def load_config(config: type[Config], path: str | Path, overrides: Sequence[str]
             raise ConfigError(f"override {override!r}: expected key=value")
         values[key] = _parse_value(text)
     kinds = {
-        field.name: type(field.default) if field.default is not MISSING else field.default_factory
+        field.name: dict
+        if field.default is MISSING
+        else type(field.default)  # a table has no default
         for field in fields(config)  # type: ignore[arg-type]
     }
     for key, value in values.items():

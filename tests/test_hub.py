@@ -62,7 +62,7 @@ def test_changed_weights_fail_the_golden_check(tiny):
     hub.verify_model(folder)
     model = hub.load_model(folder)
     with torch.no_grad():
-        model.head.bias.add_(0.1)
+        model.head.bias.add_(0.1)  # type: ignore[union-attr]
     golden = (folder / "golden.json").read_text()
     hub.save_model(folder, "se-resnet", model, {})
     (folder / "golden.json").write_text(golden)

@@ -5,9 +5,11 @@ import pytest
 import torch
 from skimage.feature import hog
 
-from multimodal_fer.errors import WeightsError
-from multimodal_fer.models import build
+from multimodal_fer.errors import MultimodalFerError, WeightsError
+from multimodal_fer.faces import crop_face, find_faces
+from multimodal_fer.models import build, landmarks
 from multimodal_fer.models.hybrid import histograms_of_gradients, sliding_histograms
+from multimodal_fer.models.landmarks import find_landmarks
 from multimodal_fer.models.published import equalise, pool_same, without_plane
 
 
@@ -89,11 +91,23 @@ def test_histograms_of_gradients_equal_scikit_image(portrait):
     assert sliding_histograms(images).shape == (1, 2592)
 
 
-def test_the_hybrid_asks_for_what_it_was_made_for():
-    model = build("hybrid", {"variant": "a", "features": "hog", "landmarks": True}).eval()
-    images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
-    assert model(images, torch.rand(2, 136)).logits.shape == (2, 7)
-    with pytest.raises(ValueError, match="landmarks must be given"):
-        model(images)
+def test_unknown_parts_of_the_hybrid_are_refused():
     with pytest.raises(WeightsError, match="variant is one of"):
         build("hybrid", {"variant": "c"})
+
+
+def test_landmarks_lie_on_the_face(portrait):
+    pytest.importorskip("dlib", reason="the extra landmarks is not installed")
+    face = crop_face(portrait, find_faces(portrait).boxes[0], 48)
+    points = find_landmarks(torch.from_numpy(face)[None]).view(68, 2)
+    eyes, mouth, chin = points[36:48, 1].mean(), points[48:68, 1].mean(), points[8, 1]
+    assert 10 < eyes < mouth < chin < 50
+    model = build("hybrid", {"variant": "a", "features": "hog", "landmarks": True}).eval()
+    assert model(torch.from_numpy(face)[None]).logits.shape == (1, 7)
+
+
+def test_without_dlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr("multimodal_fer.models.landmarks.package_folders", lambda name: [])
+    landmarks._load.cache_clear()
+    with pytest.raises(MultimodalFerError, match=r"multimodal_fer\[landmarks\]"):
+        find_landmarks(torch.zeros(1, 48, 48))

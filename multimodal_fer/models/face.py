@@ -32,10 +32,11 @@ class FaceNetwork(nn.Module):
 
     `forward` takes grey crops (B, H, W), uint8 or float in 0..255, and judges each by itself. A network
     resizes and normalises its input itself, so that recipe and analyzer cannot drift apart. `stages` is
-    its convolutional part: explanations look at the map that it gives.
+    its convolutional part: explanations look at the map that it gives. `head` is its last layer.
     """
 
     stages: nn.Module
+    head: nn.Linear | nn.Conv2d
 
     def __init__(self, config: FaceConfig):
         super().__init__()

@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from multimodal_fer.labels import FER2013
 from multimodal_fer.models.face import FaceConfig, resize
+from multimodal_fer.models.landmarks import POINTS, find_landmarks
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.published import Classifier
 
 ORIENTATIONS = 8
-LANDMARKS = 136  # x and y of 68 points
 WINDOW, STEP, RIM = 24, 6, 3  # the rim of three pixels makes it six windows a side, as published
 EPSILON = 1e-5
 CLIP = 0.2
@@ -63,7 +63,7 @@ class HybridConfig(FaceConfig):
     dropout: float = 0.044
     variant: str = "b"  # a or b
     features: str = "sliding-hog"  # none, hog (72) or sliding-hog (2,592)
-    landmarks: bool = False  # 68 points, which `forward` then has to be given
+    landmarks: bool = False  # 68 points by dlib, extra `landmarks`
 
     def __post_init__(self) -> None:
         if self.variant not in LAYERS or self.features not in FEATURES:
@@ -84,7 +84,7 @@ class Hybrid(Classifier):
 
     def __init__(self, config: HybridConfig):
         convolutions, dense_sizes, branch = LAYERS[config.variant]
-        count = FEATURES[config.features][0] + LANDMARKS * config.landmarks
+        count = FEATURES[config.features][0] + 2 * POINTS * config.landmarks
         super().__init__(config, 2 * branch if count else dense_sizes[-1])
         layers: list[nn.Module] = []
         channels = 1
@@ -106,17 +106,16 @@ class Hybrid(Classifier):
                 nn.Linear(count, 1024), nn.ReLU(), nn.Linear(1024, branch), nn.ReLU()
             )
 
-    def forward(self, images_BHW: Tensor, landmarks_BF: Tensor | None = None) -> Output:
-        """Classify; `landmarks_BF` (B, 136) are pixels of the picture, where the config asks for them."""
+    def forward(self, images_BHW: Tensor) -> Output:
         image_B1SS = resize(images_BHW, self.config.input_size)
         parts = [self.dense(self.stages(image_B1SS).flatten(1))]
         if self.beside is not None:
-            parts.append(self.beside(self.features(image_B1SS.squeeze(1), landmarks_BF)))
+            parts.append(self.beside(self.features(image_B1SS.squeeze(1))))
         return self.classify(torch.cat(parts, dim=1))
 
-    def features(self, images_BSS: Tensor, landmarks_BF: Tensor | None) -> Tensor:
-        if self.config.landmarks != (landmarks_BF is not None):
-            raise ValueError("landmarks must be given exactly where the network was made for them")
+    def features(self, images_BSS: Tensor) -> Tensor:
         compute = FEATURES[self.config.features][1]
-        given = [] if compute is None else [compute(images_BSS)]
-        return torch.cat([*given, *([] if landmarks_BF is None else [landmarks_BF])], dim=1)
+        parts = [] if compute is None else [compute(images_BSS)]
+        if self.config.landmarks:
+            parts.append(find_landmarks(images_BSS))
+        return torch.cat(parts, dim=1)

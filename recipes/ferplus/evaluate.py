@@ -24,6 +24,7 @@ from multimodal_fer.labels import FER_PLUS
 from multimodal_fer.metrics import bootstrap_intervals, classification_report
 from multimodal_fer.models import FaceNetwork
 from multimodal_fer.training import load_checkpoint, provenance, run_command
+from recipes.ferplus.pictures import draw_confusion
 from recipes.ferplus.prepare import Split, load_split
 from recipes.ferplus.schemes import SCHEMES
 from recipes.ferplus.train import result_model, training_record
@@ -112,7 +113,10 @@ def main(name: str, archive: str, split: str) -> None:
                 f"macro-F1 {figures['macro_f1']:.4f}  ECE {figures['calibration_error']:.4f}  "
                 f"({figures['images']} images)"
             )
-    print(f"written: {target}")
+    protocol, reports = next(iter(result["protocols"].items()))
+    title = f"{result['name']}, {PARTS[split]}, {protocol}"
+    draw_confusion(reports["single"], title, target.with_suffix(".svg"))
+    print(f"written: {target}, and the confusion matrix as {target.with_suffix('.svg').name}")
 
 
 if __name__ == "__main__":

@@ -140,9 +140,8 @@ class Run:
         self.scheme = SCHEMES[config.scheme]
         seed_everything(config.seed)
         settings = {"labels": self.scheme.labels} | config.settings
-        self.model = build(config.model, settings).to(
-            group.device, memory_format=torch.channels_last
-        )
+        self.model = build(config.model, settings).to(group.device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel = group.parallel(self.model)
         self.average = AveragedModel(
             self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True

@@ -1,0 +1,69 @@
+"""How fast each facial network judges faces on this machine's CPU: in batches of 64, and one by one.
+
+    python -m benchmarks.face_networks
+
+All networks are measured in one run, in turns, so that their ratios hold even where the machine is not quiet.
+Weights are random: they do not change the time. Writes `benchmarks/results/face_networks.json`.
+"""
+
+import os
+import statistics
+import time
+
+import torch
+
+from benchmarks.speed import RESULTS
+from multimodal_fer.files import write_json
+from multimodal_fer.models import MODELS, FaceNetwork, build
+from multimodal_fer.training import provenance
+
+BATCH, ROUNDS, ONES = 64, 7, 20
+CHAMPION = "se-resnet"
+
+
+def seconds(model: FaceNetwork, count: int) -> float:
+    """Time of one batch of `count` crops in the network's own size."""
+    size = model.config.input_size
+    crops = torch.randint(0, 256, (count, size, size), dtype=torch.uint8)
+    started = time.perf_counter()
+    model(crops)
+    return time.perf_counter() - started
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Measure, print and write."""
+    models = {name: build(name, {}).eval().to(memory_format=torch.channels_last) for name in MODELS}
+    batches: dict[str, list[float]] = {name: [] for name in models}
+    ones: dict[str, list[float]] = {name: [] for name in models}
+    for number in range(ROUNDS + 1):
+        for name, model in models.items():
+            batch = seconds(model, BATCH)
+            one = statistics.median(seconds(model, 1) for _ in range(ONES))
+            if number:  # the first round only warms up
+                batches[name].append(batch)
+                ones[name].append(one)
+    rows = {
+        name: {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "faces_per_second": round(BATCH / statistics.median(batches[name]), 1),
+            "milliseconds_for_one": round(1000 * statistics.median(ones[name]), 2),
+        }
+        for name, model in models.items()
+    }
+    for row in rows.values():
+        ratio = row["faces_per_second"] / rows[CHAMPION]["faces_per_second"]
+        row["against_the_compact_network"] = round(ratio, 2)
+    about = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "batch": BATCH}
+    result = {**provenance("python -m benchmarks.face_networks"), **about, "networks": rows}
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / "face_networks.json", result)
+    for name, row in rows.items():
+        print(
+            f"{name}: {row['faces_per_second']:.0f} faces/s, {row['milliseconds_for_one']:.1f} ms "
+            f"for one, {row['against_the_compact_network']:.2f}x"
+        )
+
+
+if __name__ == "__main__":
+    main()
