@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 
 import cv2
 import numpy
@@ -19,8 +20,11 @@ from multimodal_fer.labels import OPEN7
 from multimodal_fer.training import Workers, load_checkpoint, load_config
 from recipes.ferplus import evaluate, export, prepare, votes
 from recipes.ferplus.augment import AUGMENTATIONS, augment
+from recipes.ferplus.config import TrainConfig
+from recipes.ferplus.runs import load_any
 from recipes.ferplus.schemes import SCHEMES
-from recipes.ferplus.train import TrainConfig, draw_order, load_examples, train
+from recipes.ferplus.train import draw_order, load_examples, taught, train
+from recipes.ferplus.views import predict
 
 FERPLUS = ROOT.parent / "shared" / "data" / "ferplus.tar"
 CONFIG = ROOT / "recipes" / "ferplus" / "compact.toml"
@@ -197,6 +201,25 @@ def test_every_configuration_trains_and_is_measured(corpus, tmp_path, name):
         low, high = reports["single"]["accuracy_interval"]
         assert 0 <= low <= reports["single"]["accuracy"] <= high <= 1
     assert result["protocols"]
+
+
+def test_a_run_starts_from_weights_and_learns_from_teachers(corpus, tmp_path):
+    small = TrainConfig(
+        data=str(corpus / "ferplus.npz"), run=str(tmp_path / "first"), epochs=1, limit=16, batch=8,
+        settings={"widths": [16, 16], "blocks": [1, 1]}, learning_rate=0.02,
+    )  # fmt: skip
+    first = str(train(small))
+    student = replace(small, run=str(tmp_path / "second"), start=first, learning_rate=1e-9)
+    images = load_examples(small, "train", SCHEMES["majority"], torch.device("cpu")).images
+    before, after = (predict(load_any(str(name))[1], images) for name in (first, train(student)))
+    torch.testing.assert_close(before, after, atol=0.3, rtol=0)  # batch statistics move a little
+
+    examples = load_examples(small, "train", SCHEMES["crossentropy"], torch.device("cpu"))
+    told = taught(examples, replace(small, teachers=(first,), teacher_share=0.25), images.device)
+    answers = predict(load_any(first)[1], examples.images, "ten_crop").softmax(1)
+    torch.testing.assert_close(told.targets, 0.75 * examples.targets + 0.25 * answers)
+    with pytest.raises(ConfigError, match=r"first: answers with .*this run with"):
+        train(replace(small, run=str(tmp_path / "third"), scheme="fer2013", start=first))
 
 
 def test_two_workers_train_the_same_network_together(corpus, tmp_path):

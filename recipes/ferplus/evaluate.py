@@ -19,15 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from multimodal_fer.files import write_json
-from multimodal_fer.hub import find_weights, load_model
 from multimodal_fer.labels import FER_PLUS
 from multimodal_fer.metrics import bootstrap_intervals, classification_report
 from multimodal_fer.models import FaceNetwork
-from multimodal_fer.training import load_checkpoint, provenance, run_command
+from multimodal_fer.training import provenance, run_command
 from recipes.ferplus.pictures import draw_confusion
 from recipes.ferplus.prepare import Split, load_split
+from recipes.ferplus.runs import load_any
 from recipes.ferplus.schemes import SCHEMES
-from recipes.ferplus.train import result_model, training_record
 from recipes.ferplus.views import VIEWS, predict
 from recipes.ferplus.votes import albanie_targets, majority_targets, paper_targets
 
@@ -42,15 +41,6 @@ PROTOCOLS: dict[str, tuple[tuple[str, ...], Targets]] = {
 }
 PARTS = {"valid": "PublicTest", "test": "PrivateTest"}
 RESULTS = Path(__file__).parent / "results"
-
-
-def load_any(name: str) -> tuple[str, FaceNetwork, dict[str, Any]]:
-    """A weights folder or a run folder: its name, the network, and how it was trained."""
-    if (Path(name) / "last.pt").is_file():
-        checkpoint = load_checkpoint(Path(name) / "last.pt")
-        return Path(name).name, result_model(checkpoint), training_record(checkpoint)
-    folder = find_weights(name)
-    return folder.name, load_model(folder), {}
 
 
 def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:

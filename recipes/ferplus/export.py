@@ -13,8 +13,10 @@ from torch.nn import functional
 from multimodal_fer.errors import DataError
 from multimodal_fer.hub import save_model
 from multimodal_fer.training import current_commit, load_checkpoint, run_command
+from recipes.ferplus.config import TrainConfig
+from recipes.ferplus.runs import CHECKPOINT, result_model, training_record
 from recipes.ferplus.schemes import SCHEMES
-from recipes.ferplus.train import TrainConfig, load_examples, result_model, training_record
+from recipes.ferplus.train import load_examples
 from recipes.ferplus.views import predict
 
 
@@ -35,7 +37,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 def export(run: str, archive: str, folder: str) -> None:
     """Write what the finished run came to, whatever its score."""
-    checkpoint = load_checkpoint(Path(run) / "last.pt")
+    checkpoint = load_checkpoint(Path(run) / CHECKPOINT)
     config = TrainConfig(**checkpoint["config"])
     done = len(checkpoint["epochs"])
     if done != config.epochs and not config.patience:

@@ -20,8 +20,9 @@ from multimodal_fer.faces import CROP_WIDTHS, crop_face, find_faces
 from multimodal_fer.files import write_json
 from multimodal_fer.models import FaceNetwork
 from multimodal_fer.training import provenance, run_command
-from recipes.ferplus.evaluate import PARTS, RESULTS, load_any
+from recipes.ferplus.evaluate import PARTS, RESULTS
 from recipes.ferplus.prepare import load_split
+from recipes.ferplus.runs import load_any
 from recipes.ferplus.views import predict
 from recipes.ferplus.votes import majority_targets
 

@@ -10,7 +10,7 @@ the result is the last epoch, with `keep = "best"` the one most accurate on Publ
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,55 +33,12 @@ from multimodal_fer.training import (
     workers,
 )
 from recipes.ferplus.augment import AUGMENTATIONS, augment
+from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.optimisation import OPTIMIZERS, SCHEDULES, decayed_apart, warmed_average
 from recipes.ferplus.prepare import load_split
+from recipes.ferplus.runs import CHECKPOINT, check_same_run, load_any
 from recipes.ferplus.schemes import SCHEMES, Scheme
 from recipes.ferplus.views import predict
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """All settings of a run; every key of the TOML file is one of these."""
-
-    data: str = "runs/ferplus.npz"  # what prepare.py wrote
-    run: str = "runs/compact"  # folder for checkpoints, log and the resolved configuration
-    model: str = "se-resnet"  # a key of multimodal_fer.models.MODELS
-    settings: dict[str, Any] = field(
-        default_factory=dict
-    )  # of the network, other than its defaults
-    scheme: str = "crossentropy"  # which labels, and how they become targets: a key of SCHEMES
-    class_weights: float = 0.0  # errors on rare classes cost more: frequency ** -class_weights
-    balance: float = 0.0  # rare classes are drawn more often: frequency ** -balance
-    epochs: int = 30
-    batch: int = 128  # of all workers together
-    sizes: tuple[int, ...] = (48,)  # side of the training images, each for an equal share of epochs
-    augmentation: str = "compact"  # a key of AUGMENTATIONS
-    optimizer: str = "sgd"  # or adam
-    learning_rate: float = 0.1  # the highest of the schedule
-    momentum: float = 0.9
-    dampening: float = 0.0
-    nesterov: bool = True
-    weight_decay: float = 5e-4  # of kernels; biases and normalisation do not decay
-    clip_value: float = 0.0  # gradients are clamped to this, where it is not zero
-    schedule: str = "one-cycle"  # a key of SCHEDULES
-    average_decay: float = 0.999  # exponential moving average of the weights, per step; 0 is none
-    keep: str = "last"  # or best, on PublicTest
-    patience: int = 0  # stop after this many epochs without a better one; 0 is never
-    seed: int = 1
-    device: str = "auto"
-    limit: int = 0  # use only the first images of each split; 0 means all
-
-    def __post_init__(self) -> None:
-        known = {
-            "scheme": SCHEMES,
-            "augmentation": AUGMENTATIONS,
-            "optimizer": OPTIMIZERS,
-            "schedule": SCHEDULES,
-            "keep": ("last", "best"),
-        }
-        for key, values in known.items():
-            if getattr(self, key) not in values:
-                raise ConfigError(f"unknown {key} {getattr(self, key)!r}; known: {sorted(values)}")
 
 
 @dataclass(frozen=True)
@@ -109,6 +66,30 @@ def load_examples(
         torch.from_numpy(part.images[usable]).to(device),
         torch.from_numpy(targets[usable]).float().to(device),
     )
+
+
+def load_alike(name: str, labels: tuple[str, ...]) -> FaceNetwork:
+    """A network to start or to learn from; it must answer with the same labels in the same order."""
+    title, model, _ = load_any(name)
+    if tuple(model.config.labels) != labels:
+        raise ConfigError(f"{title}: answers with {model.config.labels}, this run with {labels}")
+    return model
+
+
+def taught(examples: Examples, config: TrainConfig, device: torch.device) -> Examples:
+    """Examples whose targets are mixed with what the teachers say of the images (Hinton et al. 2015).
+
+    A teacher looks at ten crops of the picture as it is: its answer is computed once, not for each
+    changed picture, so a teacher costs minutes, however large.
+    """
+    answers = []
+    for name in config.teachers:
+        teacher = load_alike(name, SCHEMES[config.scheme].labels).to(device)
+        logits = predict(teacher, examples.images, "ten_crop") / teacher.config.temperature
+        answers.append(logits.softmax(1))
+    told = torch.stack(answers).mean(0)
+    mixed = examples.targets.lerp(told, config.teacher_share)
+    return replace(examples, targets=mixed)
 
 
 def rarity(targets: Tensor, power: float) -> Tensor:
@@ -140,13 +121,19 @@ class Run:
         self.scheme = SCHEMES[config.scheme]
         seed_everything(config.seed)
         settings = {"labels": self.scheme.labels} | config.settings
-        self.model = build(config.model, settings).to(group.device)
+        self.model = build(config.model, settings)
+        if config.start:
+            start = load_alike(config.start, self.scheme.labels)
+            self.model.load_state_dict(start.state_dict())
+        self.model.to(group.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel = group.parallel(self.model)
         self.average = AveragedModel(
             self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
         )
         self.training = load_examples(config, "train", self.scheme, group.device)
+        if config.teachers:
+            self.training = taught(self.training, config, group.device)
         self.validation = load_examples(
             config, "valid", SCHEMES[self.scheme.measured_by], group.device
         )
@@ -169,8 +156,8 @@ class Run:
 
     def resume(self) -> None:
         """Continue from `last.pt`, where there is one of the same settings."""
-        if (self.folder / "last.pt").exists():
-            state = load_checkpoint(self.folder / "last.pt")
+        if (self.folder / CHECKPOINT).exists():
+            state = load_checkpoint(self.folder / CHECKPOINT)
             check_same_run(self.config, state["config"], self.folder)
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
@@ -180,7 +167,7 @@ class Run:
     def save(self) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"epochs": self.epochs, "best": self.best, "config": asdict(self.config)}
-        save_checkpoint(state, self.folder / "last.pt")
+        save_checkpoint(state, self.folder / CHECKPOINT)
         write_json(self.folder / "log.json", self.epochs)
 
     def say(self, message: str) -> None:
@@ -269,43 +256,6 @@ class Run:
         waited = len(scores) - 1 - scores.index(max(scores)) if scores else 0
         tired = bool(self.config.patience) and waited >= self.config.patience
         return len(scores) >= self.config.epochs or tired
-
-
-def check_same_run(config: TrainConfig, started: dict[str, Any], run: Path) -> None:
-    """Refuse to continue a run with other settings: its figures would belong to neither."""
-    free = {"data", "run", "device"}  # may move between sittings
-    changed = {
-        key: (value, now)
-        for key, now in asdict(config).items()
-        if key not in free and (value := started.get(key)) != now
-    }
-    if changed:
-        listed = ", ".join(f"{key} was {a!r}, now {b!r}" for key, (a, b) in changed.items())
-        raise ConfigError(f"{run}: was started with other settings ({listed}); use another folder")
-
-
-def result_model(checkpoint: dict[str, Any]) -> FaceNetwork:
-    """The network that a run has come to: its last averaged weights, or its best."""
-    config = TrainConfig(**checkpoint["config"])
-    model = build(config.model, {"labels": SCHEMES[config.scheme].labels} | config.settings)
-    state = checkpoint["best"]
-    if config.keep == "last":
-        prefix = "module."  # torch's AveragedModel keeps the network under this name
-        state = {
-            name.removeprefix(prefix): value
-            for name, value in checkpoint["average"].items()
-            if name.startswith(prefix)
-        }
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def training_record(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What a result has to say of its training: the settings, and how far it went."""
-    config, epochs = checkpoint["config"], checkpoint["epochs"]
-    settings = {key: config[key] for key in config if key not in ("data", "run", "device", "limit")}
-    minutes = sum(row["seconds"] for row in epochs) / 60
-    return settings | {"epochs_done": len(epochs), "minutes": round(minutes)}
 
 
 def train(config: TrainConfig) -> Path:
