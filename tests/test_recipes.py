@@ -322,6 +322,16 @@ def test_a_missing_archive_and_scheme_are_named(tmp_path):
             load_config(TrainConfig, CONFIG, [f"{key}=none such"])
 
 
+def test_rare_classes_are_lifted_as_far_as_it_costs_nothing():
+    frequency = torch.tensor([0.9, 0.1])
+    # Ten rare images lose by a little, ninety common ones win by more: up to a share of 0.5 only rare
+    # ones change sides (0.5 * log(9) is 1.1).
+    logits = torch.tensor([[1.2, 0.0]] * 90 + [[0.5, 0.0]] * 10)
+    truth = torch.tensor([0] * 90 + [1] * 10)
+    assert export.lift_rare(logits, truth, frequency) == pytest.approx(0.5)
+    assert export.lift_rare(logits, torch.zeros(100).long(), frequency) < 0.25
+
+
 def test_images_without_labels_of_a_scheme_are_no_training_data(tmp_path):
     write_corpus(tmp_path, (4, 2, 2))
     (tmp_path / "fer2013_labels.csv").unlink()
