@@ -160,7 +160,7 @@ def explain(
     ] = "open7",
 ) -> None:
     """Show which parts of a face spoke for an emotion."""
-    from multimodal_fer.explain import explain_picture
+    from multimodal_fer.explained import explain_picture
 
     try:
         answer = explain_picture(picture, output, bundle=bundle, emotion=emotion, cropped=cropped)

@@ -12,10 +12,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
-from multimodal_fer import explain
+from multimodal_fer import explained
 from multimodal_fer.cli import app
 from multimodal_fer.errors import MediaError, MultimodalFerError, OutputError
-from multimodal_fer.explain import explain_face, explain_picture, read_picture
+from multimodal_fer.explain import explain_face
+from multimodal_fer.explained import explain_picture, read_picture
 from multimodal_fer.faces import crop_face, find_faces
 from multimodal_fer.hub import load_bundle
 from multimodal_fer.models import MODELS, build
@@ -265,11 +266,15 @@ def test_many_faces_are_a_few_rows(tmp_path, portrait):
     small = cv2.resize(portrait[:, 160:480], None, fx=0.5, fy=0.5)
     crowd = save(tmp_path / "crowd.png", numpy.tile(small, (2, 4, 1)))
     answer = explain_picture(crowd, emotion="surprise")
-    assert len(answer["faces"]) == explain.MAX_FACES
+    assert len(answer["faces"]) == explained.MAX_FACES
     assert answer["warnings"] == ["8 faces found, the largest 6 are explained"]
     shown = read_picture(answer["picture"])
-    row = explain.TILE + explain.STRIP + explain.GAP
-    assert shown.shape == (6 * row + explain.GAP, 3 * (explain.TILE + explain.GAP) + explain.GAP, 3)
+    row = explained.TILE + explained.STRIP + explained.GAP
+    assert shown.shape == (
+        6 * row + explained.GAP,
+        3 * (explained.TILE + explained.GAP) + explained.GAP,
+        3,
+    )
 
 
 def test_a_cropped_face_needs_no_search(tmp_path, crop):
