@@ -192,7 +192,8 @@ def test_vote_rules_by_hand():
 @pytest.mark.parametrize("name", [path.name for path in sorted(CONFIG.parent.glob("*.toml"))])
 def test_every_configuration_trains_and_is_measured(corpus, tmp_path, name):
     data, run = str(corpus / "ferplus.npz"), tmp_path / "run"
-    small = [f"data={data}", f"run={run}", "epochs=1", "limit=12", "batch=6", "patience=0"]
+    small = ["epochs=1", "limit=12", "batch=6", "patience=0", "start=", "teachers=[]"]
+    small += [f"data={data}", f"run={run}"]
     train(load_config(TrainConfig, CONFIG.with_name(name), small))
     result = evaluate.evaluate(str(run), data, "test")
     assert result["training"]["epochs_done"] == 1
