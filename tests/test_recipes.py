@@ -324,13 +324,17 @@ def test_a_missing_archive_and_scheme_are_named(tmp_path):
 
 
 def test_rare_classes_are_lifted_as_far_as_it_costs_nothing():
-    frequency = torch.tensor([0.9, 0.1])
-    # Ten rare images lose by a little, ninety common ones win by more: up to a share of 0.5 only rare
-    # ones change sides (0.5 * log(9) is 1.1).
-    logits = torch.tensor([[1.2, 0.0]] * 90 + [[0.5, 0.0]] * 10)
-    truth = torch.tensor([0] * 90 + [1] * 10)
-    assert export.lift_rare(logits, truth, frequency) == pytest.approx(0.5)
-    assert export.lift_rare(logits, torch.zeros(100).long(), frequency) < 0.25
+    frequency = torch.tensor([0.99, 0.01])
+    full = float(numpy.log(3))  # from one hundredth to three hundredths
+    truth = torch.tensor([0] * 900 + [1] * 100)
+    # Rare images lose by half of that and are won at 0.55; common ones win by 0.8 and are lost at 0.85.
+    margins = torch.tensor([0.8 * full + 1e-3] * 900 + [0.5 * full + 1e-3] * 100)
+    logits = torch.stack([margins, torch.zeros(1000)], dim=1)
+    share, added = export.lift_rare(logits, truth, frequency)
+    assert share == pytest.approx(0.8)
+    assert added.tolist() == pytest.approx([0, 0.8 * full])
+    assert export.lift_rare(logits, 1 - truth, frequency)[0] == pytest.approx(1.0)
+    assert export.lift_rare(logits, truth, torch.tensor([0.5, 0.5]))[1].tolist() == [0, 0]
 
 
 def test_images_without_labels_of_a_scheme_are_no_training_data(tmp_path):

@@ -19,6 +19,7 @@ from recipes.ferplus.schemes import SCHEMES
 from recipes.ferplus.train import load_examples
 from recipes.ferplus.views import predict
 
+RARE = 0.03  # share of the training targets under which a class is rare
 ALLOWED_LOSS = 0.002  # of validation accuracy, for the sake of rare classes
 
 
@@ -37,24 +38,19 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     return float(log_temperature.detach().exp())
 
 
-def lift_rare(logits: Tensor, truth: Tensor, frequency: Tensor) -> float:
-    """How far rare classes can be lifted at next to no cost: the share of log-frequency to take off.
+def lift_rare(logits: Tensor, truth: Tensor, frequency: Tensor) -> tuple[float, Tensor]:
+    """How far the rarest classes can be lifted at next to no cost, and what that adds to the logits (K,).
 
-    Logit adjustment (Menon et al. 2021, section 4) subtracts `share * log(frequency)` from the logits: at 1
-    every class counts alike, which costs many common answers for a few rare ones. The largest share that
-    loses no more than `ALLOWED_LOSS` of validation accuracy is taken.
+    Logit adjustment (Menon et al. 2021, section 4), for classes under `RARE` only: lifting all classes up
+    to the commonest would cost many common answers for a few rare ones. Of the shares of
+    `log(RARE / frequency)` in steps of 0.05, the largest that loses no more than `ALLOWED_LOSS` of
+    validation accuracy is taken.
     """
-    shares = torch.arange(0, 1.01, 0.05)
-    accuracies = [
-        float(((logits - share * frequency.log()).argmax(1) == truth).float().mean())
-        for share in shares
-    ]
-    fair = [
-        float(share)
-        for share, accuracy in zip(shares, accuracies, strict=True)
-        if accuracy >= accuracies[0] - ALLOWED_LOSS
-    ]
-    return round(max(fair), 2)
+    full = (RARE / frequency).log().clamp(min=0)
+    shares = [step / 20 for step in range(21)]
+    accuracies = [((logits + s * full).argmax(1) == truth).float().mean().item() for s in shares]
+    fair = [s for s, a in zip(shares, accuracies, strict=True) if a >= accuracies[0] - ALLOWED_LOSS]
+    return max(fair), max(fair) * full
 
 
 def export(run: str, archive: str, folder: str) -> None:
@@ -74,8 +70,7 @@ def export(run: str, archive: str, folder: str) -> None:
     validation = load_examples(here, "valid", SCHEMES[scheme.measured_by], device)
     logits = predict(model, validation.images)
     frequency = training.targets.mean(0).clamp(min=1 / len(training.images))
-    lifted = lift_rare(logits, validation.targets.argmax(1), frequency)
-    adjustment = -lifted * frequency.log()
+    lifted, adjustment = lift_rare(logits, validation.targets.argmax(1), frequency)
     with torch.no_grad():
         model.head.bias += adjustment  # type: ignore[operator]
     temperature = fit_temperature(logits + adjustment, validation.targets)
