@@ -112,6 +112,7 @@ def test_prepare_train_kill_resume_evaluate_export_analyze(corpus, tmp_path, mon
     monkeypatch.setattr(evaluate, "RESULTS", tmp_path / "results")
     evaluate.main(str(weights), str(corpus / "ferplus.npz"), "test")
     result = json.loads((tmp_path / "results" / "face-drawn.test.json").read_text())
+    assert result["training"]["epochs_done"] == 3
     picture = (tmp_path / "results" / "face-drawn.test.svg").read_text()
     assert "happiness" in picture and "<dc:date>" not in picture
     report = result["protocols"]["cntk-majority"]

@@ -35,7 +35,7 @@ def find_landmarks(images_BSS: Tensor) -> Tensor:
 def _load() -> tuple[Any, Any]:
     folders = package_folders("face_recognition_models")
     try:
-        import dlib
+        import dlib  # type: ignore[import-not-found]
     except ImportError:
         folders = []
     if not folders:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_fer.errors import ConfigError
-from multimodal_fer.hub import find_weights, load_model
+from multimodal_fer.hub import find_weights, load_model, read_config
 from multimodal_fer.models import FaceNetwork, build
 from multimodal_fer.training import load_checkpoint
 from recipes.ferplus.config import TrainConfig
@@ -20,7 +20,7 @@ def load_any(name: str) -> tuple[str, FaceNetwork, dict[str, Any]]:
         checkpoint = load_checkpoint(Path(name) / CHECKPOINT)
         return Path(name).name, result_model(checkpoint), training_record(checkpoint)
     folder = find_weights(name)
-    return folder.name, load_model(folder), {}
+    return folder.name, load_model(folder), read_config(folder).get("training", {})
 
 
 def check_same_run(config: TrainConfig, started: dict[str, Any], run: Path) -> None:
