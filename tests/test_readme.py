@@ -3,6 +3,7 @@
 import re
 import shlex
 
+import cv2
 import pytest
 from conftest import ROOT, SAMPLE, every, write_clip
 from typer.testing import CliRunner
@@ -38,6 +39,7 @@ def test_commands_run(arguments, tmp_path, monkeypatch, portrait):
     """Each command as it stands, on a short clip; models that would be fetched are left out."""
     for name in ("clip.mp4", "interview.mp4"):
         write_clip(tmp_path / name, frame_times=every(0.5, 10), picture=lambda _: portrait)
+    cv2.imwrite(str(tmp_path / "face.jpg"), portrait[:, :, ::-1])
     monkeypatch.chdir(tmp_path)
     if "--speech-model" in arguments:
         arguments = [*arguments, "--speech-model", "none"]
