@@ -20,7 +20,7 @@ from multimodal_fer.files import write_json
 from multimodal_fer.training import provenance, run_command
 from recipes.ferplus.prepare import load_split
 from recipes.ferplus.robustness import place
-from recipes.ferplus.votes import majority_targets
+from recipes.ferplus.votes import counted, majority_targets
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (120, 160, 200, 240)  # pixels to which the 48-pixel images are enlarged
@@ -91,7 +91,7 @@ def main(archive: str) -> None:
     frames = measure_frames(training[picks])
     validation = load_split(archive, "valid")
     targets = majority_targets(validation.votes)
-    usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
+    usable = counted(targets)
     accuracy = measure_accuracy(validation.images[usable], targets[usable].argmax(axis=1))
     result = {
         **provenance("python -m benchmarks.crop_margin runs/ferplus.npz"),

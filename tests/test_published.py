@@ -10,7 +10,8 @@ from multimodal_fer.faces import crop_face, find_faces
 from multimodal_fer.models import build, landmarks
 from multimodal_fer.models.hybrid import histograms_of_gradients, sliding_histograms
 from multimodal_fer.models.landmarks import find_landmarks
-from multimodal_fer.models.published import equalise, pool_same, without_plane
+from multimodal_fer.models.normalisation import equalise, without_plane
+from multimodal_fer.models.published import pool_same
 
 
 def count(model, statistics=False):

@@ -19,7 +19,7 @@ from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.training import Workers, load_checkpoint, load_config
 from recipes.ferplus import evaluate, export, prepare, votes
-from recipes.ferplus.augment import AUGMENTATIONS, augment
+from recipes.ferplus.augment import AUGMENTATIONS, augment, compress
 from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.runs import load_any
 from recipes.ferplus.schemes import SCHEMES
@@ -218,7 +218,7 @@ def test_a_run_starts_from_weights_and_learns_from_teachers(corpus, tmp_path):
 
     examples = load_examples(small, "train", SCHEMES["crossentropy"], torch.device("cpu"))
     told = taught(examples, replace(small, teachers=(first,), teacher_share=0.25), images.device)
-    answers = predict(load_any(first)[1], examples.images, "ten_crop").softmax(1)
+    answers = predict(load_any(first)[1], examples.images, "flip_averaged").softmax(1)
     torch.testing.assert_close(told.targets, 0.75 * examples.targets + 0.25 * answers)
     with pytest.raises(ConfigError, match=r"first: answers with .*this run with"):
         train(replace(small, run=str(tmp_path / "third"), scheme="fer2013", start=first))
@@ -292,7 +292,7 @@ def test_vote_rules_give_the_published_counts():
 
 def test_augmentation_keeps_shape_and_range_and_follows_its_seed():
     images = torch.randint(0, 256, (16, 48, 48), dtype=torch.uint8)
-    policy = AUGMENTATIONS["compact"]
+    policy = AUGMENTATIONS["compact-recorded"]
     first = augment(images, policy, torch.Generator().manual_seed(1))
     second = augment(images, policy, torch.Generator().manual_seed(1))
     other = augment(images, policy, torch.Generator().manual_seed(2))
@@ -302,6 +302,18 @@ def test_augmentation_keeps_shape_and_range_and_follows_its_seed():
     torch.testing.assert_close(same, images.float(), atol=0.01, rtol=0)
     assert first.min() >= 0 and first.max() <= 255
     assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+def test_compressed_pictures_are_those_of_a_jpeg_library(portrait):
+    grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
+    picture = cv2.resize(grey, (44, 44), interpolation=cv2.INTER_AREA)  # no multiple of 8
+    for quality in (10, 50, 90):
+        _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        expected = torch.from_numpy(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)).float()
+        images = torch.from_numpy(picture).float()[None]
+        found = compress(images, torch.tensor([float(quality)]))[0]
+        assert (found - expected).abs().mean() < 1  # the library computes in whole numbers
+        assert (found - expected).abs().mean() < 0.3 * (found - images[0]).abs().mean()
 
 
 def test_balanced_order_draws_rare_classes_more_often_and_forgets_no_image():

@@ -7,14 +7,11 @@ D embedding, K classes.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from multimodal_fer.labels import FER_PLUS
+from multimodal_fer.models.normalisation import standardise
 from multimodal_fer.models.output import Output
-
-EPSILON = 1e-5  # keeps the standardisation of a flat (single-colour) crop finite
 
 
 @dataclass(frozen=True)
@@ -44,24 +41,6 @@ class FaceNetwork(nn.Module):
 
     def forward(self, images_BHW: Tensor) -> Output:
         raise NotImplementedError
-
-
-def resize(images_BHW: Tensor, size: int) -> Tensor:
-    """Grey crops as (B, 1, size, size) floats."""
-    images_B1HW = images_BHW.float().unsqueeze(1)
-    if images_B1HW.shape[2:] == (size, size):
-        return images_B1HW
-    return functional.interpolate(images_B1HW, (size, size), mode="bilinear", align_corners=False)
-
-
-def standardise(images_BHW: Tensor) -> Tensor:
-    """Zero mean and unit variance for each image, as (B, 1, H, W) floats.
-
-    Lighting and camera gain differ far more between recordings than within the training corpus.
-    """
-    images_BHW = images_BHW.float()
-    variance_B11, mean_B11 = torch.var_mean(images_BHW, dim=(1, 2), correction=0, keepdim=True)
-    return ((images_BHW - mean_B11) / (variance_B11 + EPSILON).sqrt()).unsqueeze(1)
 
 
 @dataclass(frozen=True)

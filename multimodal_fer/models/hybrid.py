@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_fer.labels import FER2013
-from multimodal_fer.models.face import FaceConfig, resize
+from multimodal_fer.models.face import FaceConfig
 from multimodal_fer.models.landmarks import POINTS, find_landmarks
+from multimodal_fer.models.normalisation import resize
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.published import Classifier
 

@@ -7,26 +7,22 @@ network's input, D embedding, K classes.
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_fer.labels import FER2013, FER_PLUS
-from multimodal_fer.models.face import FaceConfig, FaceNetwork, ResidualBlock, resize
+from multimodal_fer.models.face import FaceConfig, FaceNetwork, ResidualBlock
+from multimodal_fer.models.normalisation import (
+    equalise,
+    resize,
+    signed_range,
+    unit_range,
+    without_plane,
+)
 from multimodal_fer.models.output import Output
 
 KERAS_EPSILON = 1e-3  # batch normalisation in Keras
 KERAS_MOMENTUM = 0.01  # torch's way of saying Keras's 0.99
-
-
-def unit_range(images_BHW: Tensor, size: int) -> Tensor:
-    """Resized and scaled to 0..1, as (B, 1, S, S)."""
-    return resize(images_BHW, size) / 255
-
-
-def signed_range(images_BHW: Tensor, size: int) -> Tensor:
-    """Resized and scaled to -1..1, as (B, 1, S, S)."""
-    return resize(images_BHW, size) / 127.5 - 1
 
 
 class Classifier(FaceNetwork):
@@ -185,32 +181,6 @@ class VGG13Config(FaceConfig):
 
     labels: tuple[str, ...] = FER_PLUS
     input_size: int = 64
-
-
-def equalise(images_BHW: Tensor) -> Tensor:
-    """Histogram equalisation: each grey level becomes the share of pixels up to it, as -1..1."""
-    levels_BN = images_BHW.flatten(1).round().clamp(0, 255).long()
-    counts = torch.zeros(len(levels_BN), 256, device=levels_BN.device)
-    counts.scatter_add_(1, levels_BN, torch.ones_like(levels_BN, dtype=counts.dtype))
-    shares = counts.cumsum(1) / levels_BN.shape[1]
-    return (shares.gather(1, levels_BN) * 2 - 1).view(images_BHW.shape)
-
-
-def without_plane(images_BHW: Tensor) -> Tensor:
-    """Take out the least-squares plane (light from one side), then divide by the root mean square."""
-    height, width = images_BHW.shape[1:]
-    rows, columns = torch.meshgrid(
-        torch.linspace(-1, 1, height, device=images_BHW.device),
-        torch.linspace(-1, 1, width, device=images_BHW.device),
-        indexing="ij",
-    )
-    plane_N3 = torch.stack([torch.ones_like(rows), rows, columns], dim=-1).view(-1, 3)
-    # The three columns are orthogonal on a centred grid, so the fit is a projection on each.
-    plane_N3 = plane_N3 / plane_N3.norm(dim=0)
-    flat_BN = images_BHW.flatten(1)
-    rest_BN = flat_BN - (flat_BN @ plane_N3) @ plane_N3.T
-    size_B1 = rest_BN.square().mean(1, keepdim=True).sqrt()
-    return torch.where(size_B1 > 1e-6, rest_BN / size_B1, rest_BN).view(images_BHW.shape)
 
 
 class VGG13(Classifier):

@@ -5,7 +5,7 @@ Shapes: B images, H W pixels of the corpus, S pixels of a side after the change.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,20 @@ from torch.nn import functional
 ERASE_SIDE = (0.15, 0.45)  # of the image's side
 LIGHT = 0.7  # the darkest side light takes this share of the brightness from the far side
 NOISE = 12.0  # largest standard deviation, in grey levels
+QUALITY = (10.0, 60.0)  # of JPEG
+
+# fmt: off
+LUMINANCE = (
+    16, 11, 10, 16, 24, 40, 51, 61,
+    12, 12, 14, 19, 26, 58, 60, 55,
+    14, 13, 16, 24, 40, 57, 69, 56,
+    14, 17, 22, 29, 51, 87, 80, 62,
+    18, 22, 37, 56, 68, 109, 103, 77,
+    24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+)  # of a quality of 50
+# fmt: on
 
 Uniform = Callable[[float, float], Tensor]
 
@@ -30,10 +44,26 @@ class Augmentation:
     shear: float = 0.0
     gamma: float = 0.0  # exponent e**±gamma; the networks take plain brightness and contrast out
     side_light: float = 0.0  # share of the images lit from one side
-    blur: float = 0.0  # share of the images that are halved in size and enlarged again
+    blur: float = 0.0  # share of the images that are reduced in size and enlarged again
+    coarsest: int = 2  # the most that these are reduced by, from 2
+    jpeg: float = 0.0  # share of the images that are compressed
     noise: float = 0.0  # share of the images with camera noise
     erase: float = 0.0  # share of the images with a covered box (Zhong et al. 2020)
 
+
+# Detectors frame faces less evenly than the corpus, and cameras are worse than photographs.
+COMPACT = Augmentation(
+    flip=0.5,
+    rotation=15,
+    scale=0.12,
+    shift=0.12,
+    shear=0.06,
+    gamma=0.3,
+    side_light=0.15,
+    blur=0.1,
+    noise=0.1,
+    erase=0.25,
+)
 
 AUGMENTATIONS = {
     "none": Augmentation(),
@@ -41,19 +71,9 @@ AUGMENTATIONS = {
     "arriaga": Augmentation(flip=0.5, rotation=10, shift=0.2, scale=0.1),  # Keras: 10 % each
     "barsoum": Augmentation(flip=0.5, rotation=20, shift=0.16, shear=0.05, scale=0.05),
     "wujie": Augmentation(flip=0.5, crop=44 / 48),
-    # Detectors frame faces less evenly than the corpus, and cameras are worse than photographs.
-    "compact": Augmentation(
-        flip=0.5,
-        rotation=15,
-        scale=0.12,
-        shift=0.12,
-        shear=0.06,
-        gamma=0.3,
-        side_light=0.15,
-        blur=0.1,
-        noise=0.1,
-        erase=0.25,
-    ),
+    "compact": COMPACT,
+    # What talks to a camera is often far away and always compressed.
+    "compact-recorded": replace(COMPACT, blur=0.2, coarsest=4, jpeg=0.2),
 }
 
 
@@ -118,18 +138,54 @@ def _degrade(
     images_BSS: Tensor, policy: Augmentation, uniform: Uniform, generator: torch.Generator
 ) -> Tensor:
     """What small, far and badly lit faces lose: detail, and a clean signal."""
-    side = images_BSS.shape[-1]
-    coarse_BSS = functional.interpolate(
-        functional.avg_pool2d(images_BSS.unsqueeze(1), 2),
-        (side, side),
-        mode="bilinear",
-        align_corners=False,
-    ).squeeze(1)
-    blurred = (uniform(0, 1) < policy.blur).view(-1, 1, 1)
+    blurred = uniform(0, 1) < policy.blur
+    factor = uniform(2, policy.coarsest + 1).long().clamp(max=policy.coarsest)
+    for number in range(2, policy.coarsest + 1):
+        chosen = (blurred & (factor == number)).view(-1, 1, 1)
+        images_BSS = torch.where(chosen, _coarse(images_BSS, number), images_BSS)
     deviation = uniform(0, NOISE) * (uniform(0, 1) < policy.noise)
     noise_BSS = torch.randn(images_BSS.shape, generator=generator).to(images_BSS.device)
-    seen_BSS = torch.where(blurred, coarse_BSS, images_BSS)
-    return (seen_BSS + deviation.view(-1, 1, 1) * noise_BSS).clamp(0, 255)
+    seen_BSS = (images_BSS + deviation.view(-1, 1, 1) * noise_BSS).clamp(0, 255)
+    if not policy.jpeg:
+        return seen_BSS
+    compressed = (uniform(0, 1) < policy.jpeg).view(-1, 1, 1)
+    return torch.where(compressed, compress(seen_BSS, uniform(*QUALITY)), seen_BSS)
+
+
+def _coarse(images_BSS: Tensor, factor: int) -> Tensor:
+    """Reduced by a whole factor and enlarged again: a blur of about half the factor in pixels."""
+    side = images_BSS.shape[-1]
+    small = functional.avg_pool2d(images_BSS.unsqueeze(1), factor)
+    large = functional.interpolate(small, (side, side), mode="bilinear", align_corners=False)
+    return large.squeeze(1)
+
+
+def compress(images_BSS: Tensor, quality_B: Tensor) -> Tensor:
+    """What JPEG of a quality in 1..100 leaves of grey images, blocks of 8x8 and all.
+
+    ITU-T T.81, annexes A.3.3 (the cosine transform) and K.1 (the usual table for brightness), scaled
+    by quality as libjpeg does. Sides that are no multiple of 8 are padded with their last pixels.
+    """
+    side = images_BSS.shape[-1]
+    rest = -side % 8
+    padded = functional.pad(images_BSS.unsqueeze(1), (0, rest, 0, rest), mode="replicate")
+    blocks = (side + rest) // 8
+    pixels = padded.reshape(-1, blocks, 8, blocks, 8).transpose(2, 3)  # B, rows, columns, 8, 8
+    scale_B = torch.where(quality_B < 50, 5000 / quality_B, 200 - 2 * quality_B)
+    table = torch.tensor(LUMINANCE, device=pixels.device).view(8, 8)
+    steps = ((table * scale_B.view(-1, 1, 1) + 50) / 100).floor().clamp(1, 255)[:, None, None]
+    cosines = _cosines().to(pixels.device)
+    kept = ((cosines @ (pixels - 128) @ cosines.T) / steps).round() * steps
+    restored = (cosines.T @ kept @ cosines + 128).round().clamp(0, 255)
+    return restored.transpose(2, 3).reshape(-1, side + rest, side + rest)[:, :side, :side]
+
+
+def _cosines() -> Tensor:
+    """The orthonormal cosine transform of eight values, (8, 8)."""
+    row, column = torch.arange(8.0).view(-1, 1), torch.arange(8.0)
+    cosines = torch.cos((2 * column + 1) * row * math.pi / 16) / 2
+    cosines[0] /= math.sqrt(2)
+    return cosines
 
 
 def _erase(images_BHW: Tensor, policy: Augmentation, uniform: Uniform) -> Tensor:

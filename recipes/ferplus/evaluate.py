@@ -25,10 +25,11 @@ from multimodal_fer.models import FaceNetwork
 from multimodal_fer.training import provenance, run_command
 from recipes.ferplus.pictures import draw_confusion
 from recipes.ferplus.prepare import Split, load_split
+from recipes.ferplus.rows import USAGES
 from recipes.ferplus.runs import load_any
 from recipes.ferplus.schemes import SCHEMES
 from recipes.ferplus.views import VIEWS, predict
-from recipes.ferplus.votes import albanie_targets, majority_targets, paper_targets
+from recipes.ferplus.votes import albanie_targets, counted, majority_targets, paper_targets
 
 Targets = Callable[[Split], NDArray[numpy.float64]]
 
@@ -39,7 +40,7 @@ PROTOCOLS: dict[str, tuple[tuple[str, ...], Targets]] = {
     "albanie": (FER_PLUS, lambda part: albanie_targets(part.new_votes)),
     **{name: SCHEMES[name][:2] for name in ("fer2013", "fer2013-five")},
 }
-PARTS = {"valid": "PublicTest", "test": "PrivateTest"}
+PARTS = {split: USAGES[split] for split in ("valid", "test")}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -54,7 +55,7 @@ def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:
     protocols: dict[str, dict[str, Any]] = {}
     for protocol, (asked, make_targets) in PROTOCOLS.items():
         targets = make_targets(part) if labels == asked else numpy.zeros((0, len(labels)))
-        usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
+        usable = counted(targets)
         if len(usable):
             truth = targets[usable].argmax(axis=1)
             protocols[protocol] = {

@@ -4,9 +4,8 @@ FER2013: Goodfellow et al. 2013, 35,887 grey faces of 48x48, one label each. FER
 crowd votes for each of them. Rows are numbered as an editor numbers lines.
 """
 
-import csv
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +16,16 @@ from numpy.typing import NDArray
 
 from multimodal_fer.errors import DataError
 from multimodal_fer.labels import FER2013, FER2013_NAMES, FER_PLUS_VOTES
+from recipes.ferplus.rows import (
+    USAGES,
+    check_usage,
+    note_once,
+    numbered_rows,
+    parse_votes,
+    rows_below,
+)
 
 SPLITS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 IMAGE_SIZE = 48
 PIXELS = IMAGE_SIZE * IMAGE_SIZE
 VOTE_COLUMNS = len(FER_PLUS_VOTES)
@@ -81,15 +87,15 @@ def read_split(root: str | Path, split: str) -> Split:
     if not table.is_file():
         raise DataError(f"{table}: not found; give the folder that holds data/{SPLITS[split]}")
     images, votes, names = [], [], {}
-    for number, row in _numbered_rows(table):
+    for number, row in numbered_rows(table):
         if len(row) != 2 + VOTE_COLUMNS:
             raise DataError(
                 f"{table}, row {number}: expected a name, a box and {VOTE_COLUMNS} votes "
                 f"({', '.join(FER_PLUS_VOTES)}), found {len(row)} columns; "
                 "take label.csv as published with FER+"
             )
-        _note_once(table, number, row[0], names)
-        votes.append(_parse_votes(table, number, row[2:]))
+        note_once(table, number, row[0], names)
+        votes.append(parse_votes(table, number, row[2:]))
         images.append(read_image(folder / row[0], f"{table}, row {number}"))
     if not images:
         raise DataError(f"{table}: has no rows; take label.csv as published with FER+")
@@ -106,16 +112,16 @@ def _emotions_by_name(table: Path, usage: str, names: Iterable[str]) -> NDArray[
     """FER2013's own label (N,) of the images with these names, -1 where the table has none."""
     found: dict[str, int] = {}
     seen: dict[str, int] = {}
-    for number, row in _rows_below(table, LABEL_HEADER) if table.is_file() else ():
+    for number, row in rows_below(table, LABEL_HEADER) if table.is_file() else ():
         name, row_usage, label = row
-        _check_usage(table, number, row_usage)
+        check_usage(table, number, row_usage)
         if label and label not in FER2013_NAMES:
             raise DataError(
                 f"{table}, row {number}: expected one of {', '.join(FER2013_NAMES)} or nothing as "
                 f"the emotion, found {label!r}; correct the row"
             )
         if row_usage == usage:
-            _note_once(table, number, name, seen)
+            note_once(table, number, name, seen)
             found[name] = FER2013.index(FER2013_NAMES[label]) if label else UNKNOWN
     return numpy.array([found.get(name, UNKNOWN) for name in names], numpy.int8)
 
@@ -179,13 +185,13 @@ def read_tables(root: Path) -> Release:
 def _read_faces(table: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int8], list[str]]:
     """Images (N, 48, 48), labels (N,) and Usage of every row of fer2013.csv."""
     images, emotions, usages = [], [], []
-    for number, (emotion, pixels, usage) in _rows_below(table, FACE_HEADER):
+    for number, (emotion, pixels, usage) in rows_below(table, FACE_HEADER):
         if emotion not in map(str, range(len(FER2013))):
             raise DataError(
                 f"{table}, row {number}: expected 0 to {len(FER2013) - 1} as the emotion, found "
                 f"{emotion[:20]!r}; take the table as published"
             )
-        _check_usage(table, number, usage)
+        check_usage(table, number, usage)
         images.append(_parse_pixels(table, number, pixels))
         emotions.append(int(emotion))
         usages.append(usage)
@@ -238,9 +244,9 @@ def _matching_votes(vote_table: Path, table: Path, usages: list[str]) -> list[_V
 
 def _read_vote_table(table: Path) -> list[_VoteRow]:
     rows = []
-    for number, (usage, name, *votes) in _rows_below(table, VOTE_HEADER):
-        _check_usage(table, number, usage)
-        rows.append(_VoteRow(number, usage, name.strip(), _parse_votes(table, number, votes)))
+    for number, (usage, name, *votes) in rows_below(table, VOTE_HEADER):
+        check_usage(table, number, usage)
+        rows.append(_VoteRow(number, usage, name.strip(), parse_votes(table, number, votes)))
     return rows
 
 
@@ -329,7 +335,7 @@ def _load_pictures(root: Path, pictures: Sequence[_Picture]) -> Split:
     )
 
 
-# --- what the readers share ---
+# --- pictures ---
 
 
 def read_image(path: Path, place: str) -> NDArray[numpy.uint8]:
@@ -343,64 +349,3 @@ def read_image(path: Path, place: str) -> NDArray[numpy.uint8]:
             "take the images as published"
         )
     return image.astype(numpy.uint8, copy=False)
-
-
-def _numbered_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
-    with table.open(newline="", encoding="utf-8", errors="replace") as lines:
-        try:
-            yield from enumerate(csv.reader(lines), start=1)
-        except csv.Error as error:
-            raise DataError(f"{table}: is no table of comma-separated values ({error})") from None
-
-
-def _rows_below(table: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Numbered rows below a header that must be this one: a column in another place is an error."""
-    rows = _numbered_rows(table)
-    _, found = next(rows, (1, []))
-    if tuple(found) != tuple(header):
-        raise DataError(
-            f"{table}, row 1: expected the columns {','.join(header)}, found "
-            f"{','.join(found)[:200]!r}; take the table as published"
-        )
-    for number, row in rows:
-        if len(row) != len(header):
-            raise DataError(
-                f"{table}, row {number}: expected {len(header)} columns ({','.join(header)}), found "
-                f"{len(row)}; take the table as published"
-            )
-        yield number, row
-
-
-def _parse_votes(table: Path, number: int, values: list[str]) -> list[int]:
-    try:
-        votes = [int(value) for value in values]
-    except ValueError:
-        raise DataError(
-            f"{table}, row {number}: votes must be whole numbers, found {values}; "
-            "take the table as published"
-        ) from None
-    # One official row holds nine votes, all others ten.
-    if min(votes) < 0 or not 9 <= sum(votes) <= 10:
-        raise DataError(
-            f"{table}, row {number}: votes must sum to 10, found {sum(votes)} of {votes}; "
-            "take the table as published"
-        )
-    return votes
-
-
-def _check_usage(table: Path, number: int, usage: str) -> None:
-    if usage not in USAGES.values():
-        raise DataError(
-            f"{table}, row {number}: expected {', '.join(USAGES.values())} as the usage, found "
-            f"{usage[:20]!r}; take the table as published"
-        )
-
-
-def _note_once(table: Path, number: int, name: str, seen: dict[str, int]) -> None:
-    """Remember a name's row; a second one cannot be joined to anything."""
-    if name in seen:
-        raise DataError(
-            f"{table}, row {number}: expected every name once, found {name!r} on row {seen[name]} too; "
-            "take the table as published"
-        )
-    seen[name] = number

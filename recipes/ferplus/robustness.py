@@ -24,7 +24,7 @@ from recipes.ferplus.evaluate import PARTS, RESULTS
 from recipes.ferplus.prepare import load_split
 from recipes.ferplus.runs import load_any
 from recipes.ferplus.views import predict
-from recipes.ferplus.votes import majority_targets
+from recipes.ferplus.votes import counted, majority_targets
 
 Grey = NDArray[numpy.uint8]
 Change = Callable[[Grey], Grey]
@@ -151,7 +151,7 @@ def main(name: str, archive: str, split: str) -> None:
     title, model, _ = load_any(name)
     part = load_split(archive, split)
     targets = majority_targets(part.votes)
-    usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
+    usable = counted(targets)
     rows = measure(model, part.images[usable], targets[usable].argmax(axis=1))
     result = {
         "name": title,

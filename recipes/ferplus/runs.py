@@ -57,4 +57,8 @@ def training_record(checkpoint: dict[str, Any]) -> dict[str, Any]:
     config, epochs = checkpoint["config"], checkpoint["epochs"]
     settings = {key: config[key] for key in config if key not in ("data", "run", "device", "limit")}
     minutes = sum(row["seconds"] for row in epochs) / 60
-    return settings | {"epochs_done": len(epochs), "minutes": round(minutes)}
+    return settings | {
+        "epochs_done": len(epochs),
+        "minutes": round(minutes),
+        "started_from": checkpoint.get("started_from", {}),
+    }

@@ -6,16 +6,19 @@ Every number comes from a result file; a test compares the pages with what this 
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multimodal_fer.files import fill_block
+from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.evaluate import RESULTS
 
 ROOT = Path(__file__).parent.parent.parent
 WEIGHTS = "face-ferplus-seresnet"
 VIEWS = {"single": "", "flip_averaged": ", mean with mirror image", "ten_crop": ", ten crops"}
 NONE = "–"
+SAID_APART = ("start", "started_from", "teachers")  # paths of one machine, or another record
 
 
 class System(NamedTuple):
@@ -153,7 +156,7 @@ def results_table(systems: tuple[System, ...]) -> str:
         for number, (protocol, view, figures) in enumerate(shown):
             low, high = figures["accuracy_interval"]
             lines.append(
-                f"| {system.title}{VIEWS[view]} | {size_of(result)} | {epochs_of(result)} "
+                f"| {system.title}{VIEWS[view]} | {size_of(result)} | {epochs_of(result['training'])} "
                 f"| {protocol}, {figures['images']:,} "
                 f"| **{figures['accuracy']:.2%}** ({low:.1%}–{high:.1%}) | {figures['uar']:.1%} "
                 f"| {figures['macro_f1']:.1%} | {figures['calibration_error']:.3f} "
@@ -166,9 +169,12 @@ def size_of(result: dict[str, Any]) -> str:
     return f"{result['parameters'] / 1e6:.1f} M" if result["parameters"] >= 1e5 else "0.06 M"
 
 
-def epochs_of(result: dict[str, Any]) -> str:
-    training = result["training"]
-    return str(training["epochs_done"]) if training else NONE
+def epochs_of(training: dict[str, Any]) -> str:
+    """Epochs of all rounds, in order."""
+    if not training:
+        return NONE
+    before, done = training.get("started_from"), str(training["epochs_done"])
+    return f"{epochs_of(before)} + {done}" if before else done
 
 
 def recall_table(systems: tuple[System, ...], protocol: str) -> str:
@@ -222,13 +228,24 @@ def card(name: str) -> str:
             recall_table(CHAMPION[:1], "cntk-majority"),
             robustness_table(name),
             f"Measured on {result['date']} at commit `{result['commit']}` by `{result['command']}`; "
-            f"{result['split']} was looked at once. Training: "
-            + ", ".join(f"{key} {value}" for key, value in config["training"].items())
-            + f"; temperature {config['settings']['temperature']} "
-            f"(fitted on {config['calibrated_on']}).",
+            f"{result['split']} was looked at once. Training: {training_text(config['training'])}. "
+            f"Temperature {config['settings']['temperature']}, fitted on {config['calibrated_on']}.",
         ]
     )
     return written.replace("{name}", name).replace("{figures}", figures)
+
+
+def training_text(training: dict[str, Any]) -> str:
+    """How far a training went, and its settings where they are not the usual ones."""
+    usual = json.loads(json.dumps(asdict(TrainConfig())))
+    said = {
+        key: value
+        for key, value in training.items()
+        if key in ("model", "scheme", "seed") or (key not in SAID_APART and value != usual.get(key))
+    }
+    text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
+    before = training.get("started_from")
+    return f"{text}. It began with the weights of: {training_text(before)}" if before else text
 
 
 def pages() -> dict[Path, str]:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -39,6 +38,7 @@ from recipes.ferplus.prepare import load_split
 from recipes.ferplus.runs import CHECKPOINT, check_same_run, load_any
 from recipes.ferplus.schemes import SCHEMES, Scheme
 from recipes.ferplus.views import predict
+from recipes.ferplus.votes import counted
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def load_examples(
     """Load one split, without the images to which the scheme gives no target."""
     part = load_split(config.data, split)
     targets = scheme.targets(part)
-    usable = numpy.flatnonzero(targets.sum(axis=1) > 0)
+    usable = counted(targets)
     usable = usable[: config.limit or None]
     if not len(usable):
         raise DataError(
@@ -68,24 +68,27 @@ def load_examples(
     )
 
 
-def load_alike(name: str, labels: tuple[str, ...]) -> FaceNetwork:
-    """A network to start or to learn from; it must answer with the same labels in the same order."""
-    title, model, _ = load_any(name)
+def load_alike(name: str, labels: tuple[str, ...]) -> tuple[FaceNetwork, dict[str, Any]]:
+    """A network to start or to learn from, and its training; it must answer with the same labels."""
+    title, model, training = load_any(name)
     if tuple(model.config.labels) != labels:
         raise ConfigError(f"{title}: answers with {model.config.labels}, this run with {labels}")
-    return model
+    return model, training
 
 
 def taught(examples: Examples, config: TrainConfig, device: torch.device) -> Examples:
     """Examples whose targets are mixed with what the teachers say of the images (Hinton et al. 2015).
 
-    A teacher looks at ten crops of the picture as it is: its answer is computed once, not for each
-    changed picture, so a teacher costs minutes, however large.
+    A teacher looks at the picture as it is and at its mirror image: its answer is computed once, not
+    for each changed picture, so a teacher costs minutes, however large.
     """
     answers = []
     for name in config.teachers:
-        teacher = load_alike(name, SCHEMES[config.scheme].labels).to(device)
-        logits = predict(teacher, examples.images, "ten_crop") / teacher.config.temperature
+        teacher, _ = load_alike(name, SCHEMES[config.scheme].labels)
+        logits = (
+            predict(teacher.to(device), examples.images, "flip_averaged")
+            / teacher.config.temperature
+        )
         answers.append(logits.softmax(1))
     told = torch.stack(answers).mean(0)
     mixed = examples.targets.lerp(told, config.teacher_share)
@@ -122,8 +125,9 @@ class Run:
         seed_everything(config.seed)
         settings = {"labels": self.scheme.labels} | config.settings
         self.model = build(config.model, settings)
+        self.started_from: dict[str, Any] = {}  # the training of these weights
         if config.start:
-            start = load_alike(config.start, self.scheme.labels)
+            start, self.started_from = load_alike(config.start, self.scheme.labels)
             self.model.load_state_dict(start.state_dict())
         self.model.to(group.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -167,6 +171,7 @@ class Run:
     def save(self) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"epochs": self.epochs, "best": self.best, "config": asdict(self.config)}
+        state["started_from"] = self.started_from
         save_checkpoint(state, self.folder / CHECKPOINT)
         write_json(self.folder / "log.json", self.epochs)
 

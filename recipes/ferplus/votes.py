@@ -16,6 +16,11 @@ def without_outliers(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
     return numpy.where(votes <= 1, 0, votes).astype(numpy.float64)
 
 
+def counted(targets: NDArray[numpy.floating]) -> NDArray[numpy.int64]:
+    """Numbers of the images that a rule gives a target; the other rows of (N, K) are all zero."""
+    return numpy.flatnonzero(targets.any(axis=1))
+
+
 def majority_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
     """One-hot (N, 8); an all-zero row is an image without a majority, left out of every count."""
     kept = without_outliers(votes)
