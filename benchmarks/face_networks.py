@@ -2,8 +2,9 @@
 
     python -m benchmarks.face_networks
 
-All networks are measured in one run, in turns, so that their ratios hold even where the machine is not quiet.
-Weights are random: they do not change the time. Writes `benchmarks/results/face_networks.json`.
+All networks are measured in one run, in turns, so that their ratios hold even where the machine is not quiet:
+as `analyze` runs them (`for_inference`), and the compact one also as it is loaded. Weights are random: they
+do not change the time. Writes `benchmarks/results/face_networks.json`.
 """
 
 import os
@@ -15,6 +16,7 @@ import torch
 from benchmarks.speed import RESULTS
 from multimodal_fer.files import write_json
 from multimodal_fer.models import MODELS, FaceNetwork, build
+from multimodal_fer.models.inference import for_inference
 from multimodal_fer.training import provenance
 
 BATCH, ROUNDS, ONES = 64, 7, 20
@@ -33,7 +35,8 @@ def seconds(model: FaceNetwork, count: int) -> float:
 @torch.inference_mode()
 def main() -> None:
     """Measure, print and write."""
-    models = {name: build(name, {}).eval().to(memory_format=torch.channels_last) for name in MODELS}
+    models = {name: for_inference(build(name, {})) for name in MODELS}
+    models[f"{CHAMPION} as loaded"] = build(CHAMPION, {}).eval()
     batches: dict[str, list[float]] = {name: [] for name in models}
     ones: dict[str, list[float]] = {name: [] for name in models}
     for number in range(ROUNDS + 1):

@@ -15,6 +15,7 @@ from multimodal_fer.faces import mean_scores
 from multimodal_fer.hub import DEFAULT_BUNDLE, Bundle, load_bundle
 from multimodal_fer.labels import FER_PLUS_TO_OPEN7, MODALITIES, fold_scores
 from multimodal_fer.media import FRAME_RATE, iter_audio, iter_frames, probe
+from multimodal_fer.models.inference import for_inference
 from multimodal_fer.recognisers import Recogniser, load_recogniser
 from multimodal_fer.speech import Heard, listen
 from multimodal_fer.types import (
@@ -77,7 +78,8 @@ class Analyzer:
         self.face = face
         self.device = choose_device(device)
         if self.bundle.face is not None:
-            self.bundle.face.to(self.device)
+            quick = for_inference(self.bundle.face).to(self.device)
+            self.bundle = replace(self.bundle, face=quick)
         self.recogniser: Recogniser | None = None
         self._speech_note: str | None = None
         if str(speech_model) != "none":

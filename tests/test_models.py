@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 from multimodal_fer.errors import WeightsError
-from multimodal_fer.models import MODELS, build
+from multimodal_fer.models import MODELS, SEResNet, build
+from multimodal_fer.models.inference import for_inference
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -29,6 +31,23 @@ def test_a_batch_of_one_equals_a_batch_of_many(network):
         together = network(images(5)).logits
         alone = torch.cat([network(image[None]).logits for image in images(5)])
     assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_the_quick_copy_gives_the_same_answers(network):
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as training leaves them, not as they start
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    before = [value.clone() for value in network.state_dict().values()]
+    quick = for_inference(network)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            quick(images(5)).logits, network(images(5)).logits, atol=1e-4, rtol=1e-3
+        )
+    for old, new in zip(before, network.state_dict().values(), strict=True):
+        assert torch.equal(old, new)  # the original is untouched
+    if isinstance(network, SEResNet):
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
 
 
 def test_light_and_contrast_of_a_crop_do_not_matter():
