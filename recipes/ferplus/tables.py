@@ -235,6 +235,23 @@ def card(name: str) -> str:
     return written.replace("{name}", name).replace("{figures}", figures)
 
 
+def speed_table() -> str:
+    """What `benchmarks.face_networks` measured."""
+    path = ROOT / "benchmarks" / "results" / "face_networks.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        f"| network | parameters | faces a second, {found['batch']} at once | milliseconds for one |",
+        "|---" * 4 + "|",
+    ]
+    for name, row in found["networks"].items():
+        lines.append(
+            f"| {name} | {row['parameters']:,} | {row['faces_per_second']:,.0f} "
+            f"| {row['milliseconds_for_one']:.1f} |"
+        )
+    measured = f"{found['cores']} cores, {found['date']}, commit `{found['commit']}`"
+    return "\n".join([*lines, "", f"`{found['command']}`, {measured}."])
+
+
 def training_text(training: dict[str, Any]) -> str:
     """How far a training went, and its settings where they are not the usual ones."""
     usual = json.loads(json.dumps(asdict(TrainConfig())))
@@ -254,6 +271,7 @@ def pages() -> dict[Path, str]:
         "facial results": results_table(CHAMPION),
         "facial recall": recall_table(CHAMPION[:1], "cntk-majority"),
         "robustness": robustness_table(WEIGHTS),
+        "network speed": speed_table(),
         "systems": results_table(SYSTEMS),
         "schemes": results_table(SCHEMES),
         "schemes recall": recall_table(SCHEMES, "cntk-majority"),
