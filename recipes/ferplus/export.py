@@ -12,9 +12,15 @@ from torch.nn import functional
 
 from multimodal_fer.errors import DataError
 from multimodal_fer.hub import save_model
-from multimodal_fer.training import current_commit, load_checkpoint, run_command
+from multimodal_fer.training import (
+    CHECKPOINT,
+    current_commit,
+    load_checkpoint,
+    run_command,
+    training_record,
+)
 from recipes.ferplus.config import TrainConfig
-from recipes.ferplus.runs import CHECKPOINT, result_model, training_record
+from recipes.ferplus.runs import result_model
 from recipes.ferplus.schemes import SCHEMES
 from recipes.ferplus.train import load_examples
 from recipes.ferplus.views import predict

@@ -9,8 +9,7 @@ the result is the last epoch, with `keep = "best"` the one most accurate on Publ
 
 import math
 import sys
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from multimodal_fer.errors import ConfigError, DataError, MultimodalFerError
-from multimodal_fer.files import write_json
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import FaceNetwork, build
-from multimodal_fer.training import (
-    Workers,
-    load_checkpoint,
-    load_config,
-    save_checkpoint,
-    save_config,
-    seed_everything,
-    workers,
-)
+from multimodal_fer.training import Run, Workers, load_config, seed_everything, workers
 from recipes.ferplus.augment import AUGMENTATIONS, augment
 from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.optimisation import OPTIMIZERS, SCHEDULES, decayed_apart, warmed_average
 from recipes.ferplus.prepare import load_split
-from recipes.ferplus.runs import CHECKPOINT, check_same_run, load_any
+from recipes.ferplus.runs import load_any
 from recipes.ferplus.schemes import SCHEMES, Scheme
 from recipes.ferplus.views import predict
 from recipes.ferplus.votes import counted
@@ -115,19 +105,18 @@ def draw_order(targets: Tensor, balance: float, generator: torch.Generator) -> T
     return drawn[torch.randperm(len(drawn), generator=generator)]
 
 
-class Run:
-    """A training under way: what changes from epoch to epoch, and how it is kept and continued."""
+class FaceRun(Run):
+    """The training of a facial network."""
 
     def __init__(self, config: TrainConfig, group: Workers) -> None:
-        self.config, self.group = config, group
-        self.folder = Path(config.run)
+        super().__init__(config, group)
         self.scheme = SCHEMES[config.scheme]
         seed_everything(config.seed)
         settings = {"labels": self.scheme.labels} | config.settings
         self.model = build(config.model, settings)
-        self.started_from: dict[str, Any] = {}  # the training of these weights
         if config.start:
-            start, self.started_from = load_alike(config.start, self.scheme.labels)
+            start, training = load_alike(config.start, self.scheme.labels)
+            self.about["started_from"] = training
             self.model.load_state_dict(start.state_dict())
         self.model.to(group.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -145,8 +134,6 @@ class Run:
         self.optimizer = OPTIMIZERS[config.optimizer](groups, config)
         steps = math.ceil(len(self.training.images) / config.batch)
         self.schedule = SCHEDULES[config.schedule](self.optimizer, config, steps)
-        self.epochs: list[dict[str, Any]] = []
-        self.best: dict[str, Tensor] = {}
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -158,26 +145,9 @@ class Run:
             "schedule": self.schedule,
         }
 
-    def resume(self) -> None:
-        """Continue from `last.pt`, where there is one of the same settings."""
-        if (self.folder / CHECKPOINT).exists():
-            state = load_checkpoint(self.folder / CHECKPOINT)
-            check_same_run(self.config, state["config"], self.folder)
-            for name, part in self.parts.items():
-                part.load_state_dict(state[name])
-            self.epochs, self.best = state["epochs"], state["best"]
-            self.say(f"continuing after epoch {len(self.epochs)} of {self.config.epochs}")
-
-    def save(self) -> None:
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"epochs": self.epochs, "best": self.best, "config": asdict(self.config)}
-        state["started_from"] = self.started_from
-        save_checkpoint(state, self.folder / CHECKPOINT)
-        write_json(self.folder / "log.json", self.epochs)
-
-    def say(self, message: str) -> None:
-        if self.group.first:
-            print(message, flush=True)
+    @property
+    def result(self) -> nn.Module:
+        return self.average.module
 
     def train_epoch(self) -> float:
         """One pass in a random order; returns the mean loss. All draws depend on seed and epoch only."""
@@ -216,8 +186,8 @@ class Run:
             self.schedule.step()
         self.average.update_parameters(self.model)
 
-    def validate(self) -> dict[str, Any]:
-        """Figures of the averaged weights on PublicTest; remembers them where they are the best yet."""
+    def validate(self) -> dict[str, float]:
+        """Figures of the averaged weights on PublicTest."""
         logits = predict(self.average.module, self.validation.images)
         report = classification_report(
             logits.softmax(1).cpu().numpy(),
@@ -227,53 +197,17 @@ class Run:
         loss = nn.functional.cross_entropy(logits, self.validation.targets).item()
         if self.config.schedule == "plateau":
             self.schedule.step(loss)  # type: ignore[arg-type]
-        best = max((row["valid_accuracy"] for row in self.epochs), default=-1.0)
-        if self.config.keep == "best" and report["accuracy"] > best:
-            self.best = {
-                name: value.detach().clone()
-                for name, value in self.average.module.state_dict().items()
-            }
         return {
             "valid_accuracy": report["accuracy"],
             "valid_uar": report["uar"],
             "valid_loss": loss,
         }
 
-    def advance(self) -> None:
-        """One epoch: train, validate, save, say."""
-        started = time.monotonic()
-        loss = self.train_epoch()
-        row = {"epoch": len(self.epochs) + 1, "loss": loss, **self.validate()}
-        row["seconds"] = time.monotonic() - started
-        self.epochs.append(row)
-        if self.group.first:
-            self.save()
-        left = row["seconds"] * (self.config.epochs - len(self.epochs)) / 60
-        self.say(
-            f"epoch {row['epoch']}/{self.config.epochs}  loss {loss:.4f}  "
-            f"valid accuracy {row['valid_accuracy']:.4f}  UAR {row['valid_uar']:.4f}  "
-            f"{row['seconds']:.0f} s  {left:.0f} min left"
-        )
-
-    @property
-    def finished(self) -> bool:
-        scores = [row["valid_accuracy"] for row in self.epochs]
-        waited = len(scores) - 1 - scores.index(max(scores)) if scores else 0
-        tired = bool(self.config.patience) and waited >= self.config.patience
-        return len(scores) >= self.config.epochs or tired
-
 
 def train(config: TrainConfig) -> Path:
     """Train to the end or continue; returns the run folder with `last.pt` and `log.json`."""
     with workers(config.device) as group:
-        run = Run(config, group)
-        run.folder.mkdir(parents=True, exist_ok=True)
-        run.resume()
-        if group.first:  # only now: a refused run keeps its own
-            save_config(config, run.folder / "config.json")
-        while not run.finished:
-            run.advance()
-        return run.folder
+        return FaceRun(config, group).go()
 
 
 if __name__ == "__main__":
