@@ -37,6 +37,18 @@ class Classifier(FaceNetwork):
         return Output(self.head(self.dropout(embedding_BD)), embedding_BD)
 
 
+def start_as_keras(network: nn.Module) -> None:
+    """Kernels drawn as Glorot and Bengio 2010 do and biases of zero, as in Keras and CNTK.
+
+    torch's own start is weaker by √3: without normalisation, the signal of six layers is then so small
+    that the article's network says the commonest emotion for a whole epoch.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+
 # ------------------------------------------------------------------------------ the "article" CNN
 
 
@@ -69,6 +81,7 @@ class ArticleCNN(Classifier):
             nn.Linear(config.hidden, config.hidden),
             nn.ReLU(),
         )
+        start_as_keras(self)
 
     def forward(self, images_BHW: Tensor) -> Output:
         map_BCHW = self.stages(unit_range(images_BHW, self.config.input_size))
@@ -207,10 +220,7 @@ class VGG13(Classifier):
             nn.Linear(1024, 1024),
             nn.ReLU(),
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        start_as_keras(self)
 
     def forward(self, images_BHW: Tensor) -> Output:
         images_BSS = resize(images_BHW, self.config.input_size).squeeze(1)
