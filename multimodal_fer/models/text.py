@@ -1,0 +1,85 @@
+"""The text network: what became of TRE (`recurrent.py`) for short written and spoken answers.
+
+Shapes: B texts, T tokens, W values of a word, H values per token after the recurrent layer, D embedding,
+V vocabulary, K classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from multimodal_fer.labels import OPEN7
+from multimodal_fer.models.output import Output
+from multimodal_fer.models.recurrent import check_lengths, present
+from multimodal_fer.vocabulary import PAD_NUMBER, UNKNOWN_NUMBER
+
+
+@dataclass(frozen=True)
+class WordConfig:
+    """Everything that inference has to agree on with training; stored as `config.json`."""
+
+    labels: tuple[str, ...] = OPEN7  # names of the logits, in order
+    vocabulary_size: int = 20_000  # with _PAD_ and _UNK_
+    word_size: int = 50  # of a word vector
+    units: int = 128  # of the recurrent layer, in each direction
+    word_dropout: float = 0.1  # share of tokens that training hides
+    dropout: float = 0.5
+    temperature: float = 1.0  # divides the logits; fitted on validation data
+
+
+class WordNetwork(nn.Module):
+    """Word vectors, a recurrent layer in both directions, attention and maximum over the words.
+
+    `forward` takes numbers of tokens (B, T) as `Vocabulary.encode` gives them, and lengths (B,). What
+    stands behind a length is not looked at. Raises `ValueError` for a length of zero: whoever has no
+    words leaves the network out.
+    """
+
+    config: WordConfig
+
+    def __init__(self, config: WordConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary_size, config.word_size, PAD_NUMBER)
+        self.recurrent = nn.GRU(
+            config.word_size, config.units, batch_first=True, bidirectional=True
+        )
+        size = 2 * config.units
+        self.scorer = nn.Sequential(
+            nn.Linear(size, config.units), nn.Tanh(), nn.Linear(config.units, 1)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(2 * size, len(config.labels))
+
+    @torch.no_grad()
+    def set_word_vectors(self, vectors_VW: Tensor) -> None:
+        """Start from pre-trained vectors in the vocabulary's order; they stay trainable."""
+        self.embedding.weight.copy_(vectors_VW)
+        self.embedding.weight[PAD_NUMBER] = 0
+
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor) -> Output:
+        longest = check_lengths(lengths_B, tokens_BT.shape[1])
+        present_BT = present(lengths_B, longest)
+        tokens_BT = tokens_BT[:, :longest].masked_fill(~present_BT, PAD_NUMBER)
+        if self.training and self.config.word_dropout:
+            hidden_BT = (
+                torch.rand(tokens_BT.shape, device=tokens_BT.device) < self.config.word_dropout
+            )
+            tokens_BT = tokens_BT.masked_fill(hidden_BT & present_BT, UNKNOWN_NUMBER)
+        words_BTW = self.dropout(self.embedding(tokens_BT))
+        packed = pack_padded_sequence(
+            words_BTW, lengths_B.cpu(), batch_first=True, enforce_sorted=False
+        )
+        outputs_BTH, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)
+        embedding_BD = self._pool(outputs_BTH, present_BT)
+        return Output(self.head(self.dropout(embedding_BD)), embedding_BD)
+
+    def _pool(self, outputs_BTH: Tensor, present_BT: Tensor) -> Tensor:
+        """Attention says what the text is about, the maximum finds the one strong word; (B, 2H)."""
+        absent_BT1 = ~present_BT.unsqueeze(2)
+        weights_BT1 = self.scorer(outputs_BTH).masked_fill(absent_BT1, -torch.inf).softmax(1)
+        mean_BH = (weights_BT1 * outputs_BTH).sum(1)
+        strongest_BH = outputs_BTH.masked_fill(absent_BT1, -torch.inf).amax(1)
+        return torch.cat([mean_BH, strongest_BH], dim=1)
