@@ -34,6 +34,45 @@ OPEN7 = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fea
 # Contempt has no counterpart in open7; both express rejection of what is seen.
 FER_PLUS_TO_OPEN7 = {**{label: label for label in OPEN7}, "contempt": "disgust"}
 
+# Acted speech: RAVDESS (Livingstone and Russo 2018) and nEMO (Christop 2024), as their tables spell them.
+RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+NEMO = ("angry", "fearful", "happy", "neutral", "sad", "surprised")
+
+# CREMA-D's file names (Cao et al. 2014).
+CREMA_D = {
+    "NEU": "neutral",
+    "HAP": "happiness",
+    "SAD": "sadness",
+    "ANG": "anger",
+    "DIS": "disgust",
+    "FEA": "fear",
+}
+
+# Calm is neutral with a low voice: RAVDESS alone tells the two apart.
+SPEECH_TO_OPEN7 = {
+    "neutral": "neutral",
+    "calm": "neutral",
+    "happy": "happiness",
+    "sad": "sadness",
+    "angry": "anger",
+    "fearful": "fear",
+    "disgust": "disgust",
+    "surprised": "surprise",
+}
+
+# Text: GoEmotions by Ekman's six (Demszky et al. 2020), ISEAR, Stack Overflow posts and MELD. Shame and
+# guilt (ISEAR) have no counterpart, so such texts are left out.
+TEXT_TO_OPEN7 = {
+    "neutral": "neutral",
+    "joy": "happiness",
+    "love": "happiness",
+    "surprise": "surprise",
+    "sadness": "sadness",
+    "anger": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+}
+
 
 def fold_scores(
     scores: Mapping[str, float], target: Sequence[str], mapping: Mapping[str, str]
