@@ -36,8 +36,8 @@ def test_a_batch_of_one_equals_a_batch_of_many(network):
 def test_the_quick_copy_gives_the_same_answers(network):
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):  # as training leaves them, not as they start
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            module.running_mean = torch.rand(module.num_features) - 0.5
+            module.running_var = torch.rand(module.num_features) + 0.5
     before = [value.clone() for value in network.state_dict().values()]
     quick = for_inference(network)
     with torch.inference_mode():

@@ -32,6 +32,12 @@ from multimodal_fer.models.backbones import (
     transformers_library,
 )
 from multimodal_fer.models.output import Output
+from multimodal_fer.models.sequences import (
+    AttentiveStatistics,
+    MaskedMean,
+    check_lengths,
+    present,
+)
 
 
 @dataclass(frozen=True)
@@ -59,35 +65,6 @@ class PretrainedTextConfig(EncoderConfig):
     """The shape of a text encoder."""
 
     max_tokens: int = 128  # longer texts are cut
-
-
-class MaskedMean(nn.Module):
-    """The mean of the real frames or tokens."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.outputs = width
-
-    def forward(self, states_BSD: Tensor, mask_BS: Tensor) -> Tensor:
-        share_BS = mask_BS / mask_BS.sum(1, keepdim=True)
-        return (states_BSD * share_BS[..., None]).sum(1)
-
-
-class AttentiveStatistics(nn.Module):
-    """Weighted mean and standard deviation, weights by attention (Okabe et al. 2018)."""
-
-    def __init__(self, width: int, hidden: int = 128):
-        super().__init__()
-        self.outputs = 2 * width
-        self.score = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1))
-
-    def forward(self, states_BSD: Tensor, mask_BS: Tensor) -> Tensor:
-        scores_BS = self.score(states_BSD).squeeze(-1).masked_fill(~mask_BS, -torch.inf)
-        weights_BS1 = scores_BS.softmax(1)[..., None]
-        mean_BD = (weights_BS1 * states_BSD).sum(1)
-        variance_BD = (weights_BS1 * (states_BSD - mean_BD[:, None]).square()).sum(1)
-        # A single frame has no variance, and the root's slope at zero is infinite.
-        return torch.cat([mean_BD, (variance_BD + 1e-6).sqrt()], dim=1)
 
 
 POOLINGS: dict[str, type[MaskedMean] | type[AttentiveStatistics]] = {
@@ -175,7 +152,7 @@ class TimeNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         map_BCF, frames_B11 = input.float(), self.frames_B[:, None, None]
-        mask_B1F = _mask(self.frames_B, map_BCF.shape[2])[:, None]
+        mask_B1F = present(self.frames_B, map_BCF.shape[2])[:, None]
         mean_BC1 = (map_BCF * mask_B1F).sum(2, keepdim=True) / frames_B11
         centred_BCF = map_BCF - mean_BC1
         variance_BC1 = (centred_BCF * mask_B1F).square().sum(2, keepdim=True) / frames_B11
@@ -239,7 +216,7 @@ class PretrainedVoice(PretrainedEncoder):
         waveforms_BN : float, mono, 16 kHz, in [-1, 1]; what lies behind a recording's length is ignored
         lengths_B : int64, samples; what is shorter than one frame (25 ms) is continued with silence
         """
-        _check_lengths(lengths_B)
+        check_lengths(lengths_B, waveforms_BN.shape[1])
         lengths_B = lengths_B.to(waveforms_BN.device)
         waveforms_BN = self._normalised(waveforms_BN.float(), lengths_B)
         silence = max(0, self.shortest - waveforms_BN.shape[1])
@@ -248,14 +225,14 @@ class PretrainedVoice(PretrainedEncoder):
         if self.norms_over_time:
             first = self.backbone.feature_extractor.conv_layers[0]
             first.layer_norm.frames_B = _frames(lengths_B, self.convolutions[:1])
-        mask_BN = _mask(lengths_B, samples)
+        mask_BN = present(lengths_B, samples)
         frames_B, frames = (_frames(size, self.convolutions) for size in (lengths_B, samples))
-        mask_BF = _mask(frames_B, frames)
+        mask_BF = present(frames_B, frames)
         return self._judge(mask_BF, input_values=waveforms_BN, attention_mask=mask_BN.long())
 
     def _normalised(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Tensor:
         """Zeros behind each recording, and its own mean 0 and variance 1 if the model was trained so."""
-        mask_BN = _mask(lengths_B, waveforms_BN.shape[1])
+        mask_BN = present(lengths_B, waveforms_BN.shape[1])
         waveforms_BN = waveforms_BN.masked_fill(~mask_BN, 0)
         if not self.normalises:
             return waveforms_BN
@@ -318,9 +295,9 @@ class PretrainedText(PretrainedEncoder):
             texts, lengths_B = pad_tokens(self.tokenise(texts))
         if lengths_B is None:
             raise TypeError("token ids need their lengths: network(tokens_BT, lengths_B)")
-        _check_lengths(lengths_B)
+        check_lengths(lengths_B, texts.shape[1])
         device = self.head.weight.device
-        mask_BT = _mask(lengths_B, texts.shape[1]).to(device)
+        mask_BT = present(lengths_B, texts.shape[1]).to(device)
         # RoBERTa finds the padding, and so its positions, by this id.
         tokens_BT = texts.to(device).masked_fill(~mask_BT, self.backbone.config.pad_token_id or 0)
         return self._judge(mask_BT, input_ids=tokens_BT, attention_mask=mask_BT.long())
@@ -330,16 +307,6 @@ def pad_tokens(tokens: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """A batch of tokenised texts: token ids (B, T) and lengths (B,), both int64."""
     lengths_B = torch.tensor([len(row) for row in tokens])
     return pad_sequence(list(tokens), batch_first=True), lengths_B
-
-
-def _check_lengths(lengths_B: Tensor) -> None:
-    if (lengths_B < 1).any():
-        raise ValueError("every recording or text needs a length of at least 1")
-
-
-def _mask(lengths_B: Tensor, size: int) -> Tensor:
-    """True where a step is real: (B, size)."""
-    return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
 
 
 def _frames(samples: Any, convolutions: Sequence[tuple[int, int]]) -> Any:

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models.output import Output
+from multimodal_fer.models.sequences import check_lengths, present
 from multimodal_fer.vocabulary import PAD_NUMBER
 
 PUBLISHED_FRAMES = 750  # 7.5 s; longer utterances lose their end
@@ -300,26 +301,6 @@ class MDREA(nn.Module):
             )
         # Outputs are zero after the end, so the scores of all pads are.
         return functional.pad(scores_BT, (0, missing)).softmax(dim=1)[:, :steps]
-
-
-def check_lengths(lengths_B: Tensor, steps: int) -> int:
-    """The longest length. Raises `ValueError` where one is not in 1..steps, or where there is none."""
-    if len(lengths_B) == 0:
-        raise ValueError("an empty batch")
-    shortest, longest = (int(value) for value in torch.aminmax(lengths_B))
-    if shortest < 1:
-        raise ValueError(
-            f"a length of {shortest}: without frames or tokens there is nothing to judge; "
-            "leave this modality out"
-        )
-    if longest > steps:
-        raise ValueError(f"a length of {longest}, but the batch has {steps} steps")
-    return longest
-
-
-def present(lengths_B: Tensor, steps: int) -> Tensor:
-    """True where a step lies within its length; bool (B, steps)."""
-    return torch.arange(steps, device=lengths_B.device) < lengths_B.unsqueeze(1)
 
 
 def sigmoid_cross_entropy(logits_BK: Tensor, classes_B: Tensor) -> Tensor:

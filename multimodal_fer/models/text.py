@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models.output import Output
-from multimodal_fer.models.recurrent import check_lengths, present
+from multimodal_fer.models.sequences import check_lengths, present
 from multimodal_fer.vocabulary import PAD_NUMBER, UNKNOWN_NUMBER
 
 

@@ -18,12 +18,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from multimodal_fer.features import MFCC_SIZE, log_mel, mfcc
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models.output import Output
-from multimodal_fer.models.recurrent import check_lengths, present
+from multimodal_fer.models.sequences import AttentiveStatistics, check_lengths, present
 from multimodal_fer.prosody import PROSODY_SIZE, prosody
 
 FRONTS = ("mfcc", "log-mel")
 POOLINGS = ("last", "attention")
-FLOOR = 1e-4  # under a variance
 
 
 @dataclass(frozen=True)
@@ -76,21 +75,6 @@ class ConvolutionBlock(nn.Module):
         return functional.max_pool2d(self.norm(self.convolution(map_BCTF)).relu(), 2)
 
 
-class AttentiveStatistics(nn.Module):
-    """Weighted mean and standard deviation over time (Okabe et al. 2018, section 3.2): (B, 2H)."""
-
-    def __init__(self, size: int, hidden: int = 64):
-        super().__init__()
-        self.scorer = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, 1))
-
-    def forward(self, frames_BTH: Tensor, present_BT: Tensor) -> Tensor:
-        scores_BT1 = self.scorer(frames_BTH).masked_fill(~present_BT.unsqueeze(2), -torch.inf)
-        weights_BT1 = scores_BT1.softmax(1)
-        mean_BH = (weights_BT1 * frames_BTH).sum(1)
-        variance_BH = (weights_BT1 * (frames_BTH - mean_BH.unsqueeze(1)).square()).sum(1)
-        return torch.cat([mean_BH, (variance_BH + FLOOR).sqrt()], dim=1)
-
-
 class SpeechNetwork(nn.Module):
     """The voice encoder: convolutions over log-mel, a recurrent layer, attentive statistics.
 
@@ -118,7 +102,7 @@ class SpeechNetwork(nn.Module):
         )
         size = config.units * (2 if config.bidirectional else 1)
         self.pooling = AttentiveStatistics(size) if config.pooling == "attention" else None
-        size *= 2 if self.pooling else 1
+        size = self.pooling.outputs if self.pooling else size
         self.prosody_scale = nn.BatchNorm1d(PROSODY_SIZE) if config.prosody else None
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(size + (PROSODY_SIZE if config.prosody else 0), len(config.labels))
