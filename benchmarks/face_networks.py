@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.speed import RESULTS
 from multimodal_fer.files import write_json
-from multimodal_fer.models import MODELS, FaceNetwork, build
+from multimodal_fer.models import FACE_MODELS, FaceNetwork, build
 from multimodal_fer.models.inference import for_inference
 from multimodal_fer.training import provenance
 
@@ -36,7 +36,7 @@ def seconds(model: FaceNetwork, count: int) -> float:
 @torch.inference_mode()
 def main() -> None:
     """Measure, print and write."""
-    loaded = {name: build(name, {}).eval() for name in MODELS}
+    loaded = {name: build(name, {}).eval() for name in FACE_MODELS}
     parameters = {
         name: sum(p.numel() for p in model.parameters()) for name, model in loaded.items()
     }

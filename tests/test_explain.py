@@ -19,7 +19,7 @@ from multimodal_fer.explain import explain_face
 from multimodal_fer.explained import explain_picture, read_picture
 from multimodal_fer.faces import crop_face, find_faces
 from multimodal_fer.hub import load_bundle
-from multimodal_fer.models import MODELS, build
+from multimodal_fer.models import FACE_MODELS, build
 
 pytest.importorskip("captum", reason="needs the extra 'explain'")
 
@@ -71,7 +71,7 @@ class CountReLU(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FACE_MODELS)
 def test_every_network_can_be_explained(name, portrait):
     torch.manual_seed(0)
     network = build(name, {}).eval()
@@ -88,7 +88,7 @@ def test_every_network_can_be_explained(name, portrait):
     assert any(answer.grad_cam.std() > 0.05 for answer in answers)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FACE_MODELS)
 def test_every_activation_is_a_module(name):
     """captum bends the gradient of `nn.ReLU` modules only; others would go unnoticed."""
     network = build(name, {}).eval()

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from multimodal_fer.errors import WeightsError
-from multimodal_fer.models import MODELS, SEResNet, build
+from multimodal_fer.models import FACE_MODELS, SEResNet, build
 from multimodal_fer.models.inference import for_inference
 
 
-@pytest.fixture(params=sorted(MODELS))
+@pytest.fixture(params=sorted(FACE_MODELS))
 def network(request):
     torch.manual_seed(0)
     return build(request.param, {}).eval()

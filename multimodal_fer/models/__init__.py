@@ -5,11 +5,11 @@ from dataclasses import fields
 from typing import Any
 
 from multimodal_fer.errors import WeightsError
-from multimodal_fer.models import hybrid, published
+from multimodal_fer.models import fusion, hybrid, published, recurrent, text, voice
 from multimodal_fer.models.face import FaceConfig, FaceNetwork, SEResNet, SEResNetConfig
 from multimodal_fer.models.output import Output
 
-MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
+FACE_MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
     "se-resnet": (SEResNet, SEResNetConfig),
     "article": (published.ArticleCNN, published.ArticleConfig),
     "arriaga-sequential": (published.ArriagaSequential, published.ArriagaConfig),
@@ -21,10 +21,21 @@ MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
     "deepface": (published.DeepFaceNet, published.DeepFaceConfig),
 }
 
-__all__ = ["MODELS", "FaceConfig", "FaceNetwork", "Output", "SEResNet", "build"]
+MODELS: dict[str, tuple[Any, Any]] = {
+    **FACE_MODELS,
+    "speech": (voice.SpeechNetwork, voice.SpeechConfig),
+    "are": (voice.PublishedVoice, recurrent.VoiceConfig),
+    "words": (text.WordNetwork, text.WordConfig),
+    "tre": (recurrent.TRE, recurrent.TextConfig),
+    "mdre": (recurrent.MDRE, recurrent.DualConfig),
+    "mdrea": (recurrent.MDREA, recurrent.AttentionConfig),
+    "late-attention": (fusion.LateAttention, fusion.FusionConfig),
+}
+
+__all__ = ["FACE_MODELS", "MODELS", "FaceConfig", "FaceNetwork", "Output", "SEResNet", "build"]
 
 
-def build(name: str, settings: Mapping[str, Any]) -> FaceNetwork:
+def build(name: str, settings: Mapping[str, Any]) -> Any:
     """Make the untrained network `name`; every setting must be a field of its config.
 
     Raises `WeightsError` for an unknown network or setting.

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from multimodal_fer.features import MFCC_SIZE, log_mel, mfcc
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models.output import Output
+from multimodal_fer.models.recurrent import ARE, PUBLISHED_FRAMES, VoiceConfig
 from multimodal_fer.models.sequences import AttentiveStatistics, check_lengths, present
 from multimodal_fer.prosody import PROSODY_SIZE, prosody
 
@@ -166,3 +167,31 @@ class SpeechNetwork(nn.Module):
             return last_LBH.transpose(0, 1).flatten(1)
         outputs_BTH, _ = pad_packed_sequence(outputs, batch_first=True)
         return self.pooling(outputs_BTH, present(lengths_B, outputs_BTH.shape[1]))
+
+
+class PublishedVoice(nn.Module):
+    """ARE of Yoon et al. 2018 behind the same seam: it makes its features itself, none normalised."""
+
+    config: VoiceConfig
+
+    def __init__(self, config: VoiceConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = ARE(config)
+
+    def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Output:
+        return self.judge(self.hear(waveforms_BN, lengths_B))
+
+    @torch.no_grad()
+    def hear(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
+        """MFCC of the first 7.5 s, and the prosody of all."""
+        check_lengths(lengths_B, waveforms_BN.shape[1])
+        frames_BTF, frames_B = mfcc(waveforms_BN, lengths_B)
+        whole_BP = prosody(waveforms_BN, lengths_B)
+        return Sound(
+            frames_BTF[:, :PUBLISHED_FRAMES], frames_B.clamp(max=PUBLISHED_FRAMES), whole_BP
+        )
+
+    def judge(self, sound: Sound) -> Output:
+        assert sound.prosody is not None
+        return self.encoder(sound.frames, sound.lengths, sound.prosody)

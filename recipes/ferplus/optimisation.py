@@ -1,4 +1,4 @@
-"""Optimisers, learning-rate schedules and weight averages that the training configurations name.
+"""Optimisers and learning-rate schedules that the training configurations name.
 
 `config` is a `train.TrainConfig`; `steps` are the batches of one epoch.
 """
@@ -6,12 +6,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim import lr_scheduler as schedulers
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def make_sgd(groups: list[dict[str, Any]], config: Any) -> Optimizer:
@@ -29,16 +25,6 @@ def make_adam(groups: list[dict[str, Any]], config: Any) -> Optimizer:
 
 
 OPTIMIZERS = {"sgd": make_sgd, "adam": make_adam}
-
-
-def decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: kernels decay, biases and normalisation do not."""
-    kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return [
-        {"params": kernels, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
 
 
 def one_cycle(optimizer: Optimizer, config: Any, steps: int) -> schedulers.LRScheduler:
@@ -85,22 +71,3 @@ SCHEDULES = {
     "horseman": horseman,
     "plateau": plateau,
 }
-
-
-def warmed_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """A running mean that forgets the random start: its decay grows with the steps up to `decay`.
-
-    With a constant 0.999, two percent of the untrained weights would be left after 4,000 steps.
-    """
-
-    @torch.no_grad()
-    def update(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
-        count = int(steps)
-        share = 1 - min(decay, (1 + count) / (10 + count))
-        for mean, value in zip(averaged, current, strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, share)
-            else:
-                mean.copy_(value)
-
-    return update

@@ -20,10 +20,18 @@ from torch.optim.swa_utils import AveragedModel
 from multimodal_fer.errors import ConfigError, DataError, MultimodalFerError
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import FaceNetwork, build
-from multimodal_fer.training import Run, Workers, load_config, seed_everything, workers
+from multimodal_fer.training import (
+    Run,
+    Workers,
+    decayed_apart,
+    load_config,
+    seed_everything,
+    warmed_average,
+    workers,
+)
 from recipes.ferplus.augment import AUGMENTATIONS, augment
 from recipes.ferplus.config import TrainConfig
-from recipes.ferplus.optimisation import OPTIMIZERS, SCHEDULES, decayed_apart, warmed_average
+from recipes.ferplus.optimisation import OPTIMIZERS, SCHEDULES
 from recipes.ferplus.prepare import load_split
 from recipes.ferplus.runs import load_any
 from recipes.ferplus.schemes import SCHEMES, Scheme

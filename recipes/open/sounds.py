@@ -1,0 +1,153 @@
+"""Random changes of a batch of waveforms: other voices, noise, rooms, narrow bands; and hidden features.
+
+Studio speech is what the corpora hold; what people send is recorded in rooms, by telephones, among others.
+
+Shapes: B waveforms, N samples at 16 kHz, T frames, F values of a frame.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multimodal_fer.media import SAMPLE_RATE
+from multimodal_fer.models.sequences import present
+from multimodal_fer.models.voice import Sound
+
+VOICES = 3  # of babble
+ROOM_SECONDS = 0.4  # of a room's answer that are computed
+
+
+@dataclass(frozen=True)
+class Wear:
+    """How often and how far a policy goes; zero leaves a change out."""
+
+    gain: float = 0.0  # decibels, either way
+    noise: float = 0.0  # share of the waveforms with noise: white, pink or other voices
+    quietest: float = 5.0  # decibels of speech over noise, the least
+    cleanest: float = 30.0  # and the most
+    room: float = 0.0  # share that sounds in a room
+    band: float = 0.0  # share without its lowest and highest frequencies
+    masks: int = 0  # stretches of time, and of bands, hidden in the features (Park et al. 2019)
+
+
+WEARS = {
+    "none": Wear(),
+    "masks": Wear(masks=2),
+    "recorded": Wear(gain=10, noise=0.5, room=0.3, band=0.2, masks=2),
+}
+
+
+def wear_out(
+    waveforms_BN: Tensor, lengths_B: Tensor, wear: Wear, generator: torch.Generator
+) -> Tensor:
+    """Change each waveform by its own draw; the generator lives on the CPU."""
+    device = waveforms_BN.device
+
+    def draw(low: float, high: float) -> Tensor:
+        return (torch.rand(len(lengths_B), 1, generator=generator) * (high - low) + low).to(device)
+
+    if wear.room:
+        chosen = draw(0, 1) < wear.room
+        waveforms_BN = torch.where(
+            chosen, in_room(waveforms_BN, draw(0.15, 0.6), generator), waveforms_BN
+        )
+    if wear.noise:
+        noise_BN = _some_noise(waveforms_BN, draw(0, 3), generator)
+        mixed_BN = mix(waveforms_BN, noise_BN, lengths_B, draw(wear.quietest, wear.cleanest))
+        waveforms_BN = torch.where(draw(0, 1) < wear.noise, mixed_BN, waveforms_BN)
+    if wear.band:
+        narrow_BN = narrow(waveforms_BN, draw(50, 350), draw(3000, 7000))
+        waveforms_BN = torch.where(draw(0, 1) < wear.band, narrow_BN, waveforms_BN)
+    if wear.gain:
+        waveforms_BN = waveforms_BN * 10 ** (draw(-wear.gain, wear.gain) / 20)
+    return waveforms_BN.clamp(-1, 1)
+
+
+def mix(speech_BN: Tensor, noise_BN: Tensor, lengths_B: Tensor, decibels_B1: Tensor) -> Tensor:
+    """Add noise so that speech is so many decibels stronger, over the real samples of each."""
+    present_BN = present(lengths_B, speech_BN.shape[1])
+    power_B1 = (speech_BN.square() * present_BN).sum(1, keepdim=True)
+    loud_B1 = (noise_BN.square() * present_BN).sum(1, keepdim=True).clamp(min=1e-9)
+    return speech_BN + noise_BN * (power_B1 / loud_B1 * 10 ** (-decibels_B1 / 10)).sqrt()
+
+
+def babble(waveforms_BN: Tensor, generator: torch.Generator) -> Tensor:
+    """Other waveforms of the batch, turned in time and added up."""
+    total = torch.zeros_like(waveforms_BN)
+    for _ in range(VOICES):
+        others = torch.randperm(len(waveforms_BN), generator=generator).to(waveforms_BN.device)
+        turn = int(torch.randint(waveforms_BN.shape[1], (1,), generator=generator))
+        total += waveforms_BN[others].roll(turn, dims=1)
+    return total
+
+
+def pink(waveforms_BN: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise whose power falls with frequency, as fans and traffic do."""
+    white_BN = torch.randn(waveforms_BN.shape, generator=generator).to(waveforms_BN.device)
+    spectrum = torch.fft.rfft(white_BN)
+    falling = torch.arange(1, spectrum.shape[1] + 1, device=spectrum.device).rsqrt()
+    return torch.fft.irfft(spectrum * falling, n=waveforms_BN.shape[1])
+
+
+def _some_noise(waveforms_BN: Tensor, kind_B1: Tensor, generator: torch.Generator) -> Tensor:
+    white_BN = torch.randn(waveforms_BN.shape, generator=generator).to(waveforms_BN.device)
+    coloured_BN = torch.where(kind_B1 < 2, pink(waveforms_BN, generator), white_BN)
+    return torch.where(kind_B1 < 1, babble(waveforms_BN, generator), coloured_BN)
+
+
+def in_room(waveforms_BN: Tensor, seconds_B1: Tensor, generator: torch.Generator) -> Tensor:
+    """As heard in a room whose echo falls by 60 dB in so many seconds (Schroeder's exponential decay)."""
+    time_R = (
+        torch.arange(round(ROOM_SECONDS * SAMPLE_RATE), device=waveforms_BN.device) / SAMPLE_RATE
+    )
+    noise_BR = torch.randn(len(waveforms_BN), len(time_R), generator=generator)
+    answer_BR = noise_BR.to(waveforms_BN.device) * 10 ** (-3 * time_R / seconds_B1)
+    answer_BR = 0.7 * answer_BR / answer_BR.norm(dim=1, keepdim=True)
+    answer_BR[:, 0] = 1  # the direct sound
+    size = waveforms_BN.shape[1] + len(time_R)
+    product = torch.fft.rfft(waveforms_BN, n=size) * torch.fft.rfft(answer_BR, n=size)
+    return torch.fft.irfft(product, n=size)[:, : waveforms_BN.shape[1]]
+
+
+def narrow(waveforms_BN: Tensor, low_B1: Tensor, high_B1: Tensor) -> Tensor:
+    """Without what lies below `low` and above `high` hertz; the edges are an octave third wide."""
+    size = waveforms_BN.shape[1]
+    frequency = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE, device=waveforms_BN.device).clamp(min=1)
+    octaves_low, octaves_high = (frequency / low_B1).log2(), (high_B1 / frequency).log2()
+    passed = (octaves_low * 3 + 0.5).clamp(0, 1) * (octaves_high * 3 + 0.5).clamp(0, 1)
+    return torch.fft.irfft(torch.fft.rfft(waveforms_BN) * passed, n=size)
+
+
+def hide_features(sound: Sound, masks: int, generator: torch.Generator) -> Sound:
+    """Replace stretches of time and of bands by each utterance's mean, as SpecAugment does."""
+    frames_BTF = sound.frames
+    count, steps, size = frames_BTF.shape
+    mean_B1F = frames_BTF.sum(1, keepdim=True) / sound.lengths.view(-1, 1, 1)
+    hidden_BTF = torch.zeros(frames_BTF.shape, dtype=torch.bool, device=frames_BTF.device)
+    for _ in range(masks):
+        hidden_BTF |= _stretch(count, size, size // 6, generator).to(hidden_BTF.device)[:, None, :]
+        hidden_BTF |= _stretch(count, steps, steps // 8, generator).to(hidden_BTF.device)[
+            :, :, None
+        ]
+    hidden_BTF &= present(sound.lengths, steps).unsqueeze(2)
+    return sound._replace(frames=torch.where(hidden_BTF, mean_B1F, frames_BTF))
+
+
+def _stretch(count: int, size: int, longest: int, generator: torch.Generator) -> Tensor:
+    """One random stretch of 0..longest steps for each of `count`, bool (count, size)."""
+    length = torch.rand(count, 1, generator=generator) * longest
+    start = torch.rand(count, 1, generator=generator) * (size - length)
+    place = torch.arange(size)
+    return (place >= start) & (place < start + length)
+
+
+def speed_up(waveform_N: Tensor, factor: float) -> Tensor:
+    """Faster and higher by a factor, or slower and lower, by linear interpolation."""
+    if factor == 1:
+        return waveform_N
+    size = max(1, math.floor(len(waveform_N) / factor))
+    return torch.nn.functional.interpolate(
+        waveform_N[None, None], size, mode="linear", align_corners=True
+    )[0, 0]
