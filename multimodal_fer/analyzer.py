@@ -1,7 +1,7 @@
 """The whole walk, from a recorded or written answer to what it expresses; a function a step."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
@@ -11,9 +11,9 @@ from threading import Event
 from multimodal_fer.coverage import measure_coverage
 from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import MediaError, SpeechUnavailableError
-from multimodal_fer.faces import mean_scores
 from multimodal_fer.hub import DEFAULT_BUNDLE, Bundle, load_bundle
-from multimodal_fer.labels import FER_PLUS_TO_OPEN7, MODALITIES, fold_scores
+from multimodal_fer.judging import Judge, Judged, cut_sound, judged_face, judged_in, overall
+from multimodal_fer.labels import MODALITIES
 from multimodal_fer.media import FRAME_RATE, iter_audio, iter_frames, probe
 from multimodal_fer.models.inference import for_inference
 from multimodal_fer.recognisers import Recogniser, load_recogniser
@@ -22,15 +22,16 @@ from multimodal_fer.types import (
     Analysis,
     FaceTrack,
     Media,
-    Scores,
     Segment,
     Transcript,
     Window,
     strongest,
 )
+from multimodal_fer.vocabulary import LONGEST
 from multimodal_fer.watching import Seen, Watcher, describe_absences
-from multimodal_fer.windows import Span, make_windows
+from multimodal_fer.windows import make_windows
 
+READABLE = 0.4  # share of a text's words that must be known to judge it
 HEADER_TOLERANCE = 0.5  # seconds between what a header says and what is there that mean nothing
 
 Progress = Callable[[str, float, float], None]  # stage, seconds done, seconds in all
@@ -80,6 +81,7 @@ class Analyzer:
         if self.bundle.face is not None:
             quick = for_inference(self.bundle.face).to(self.device)
             self.bundle = replace(self.bundle, face=quick)
+        self.judge = Judge(self.bundle, self.device)
         self.recogniser: Recogniser | None = None
         self._speech_note: str | None = None
         if str(speech_model) != "none":
@@ -104,24 +106,29 @@ class Analyzer:
         heard, seen, warnings = self._listen_and_watch(media, report)
         duration = _true_duration(media, heard, seen, warnings.append)
         windows = make_windows(duration, heard.spans, heard.words)
-        spoken = heard.by_modality()
-        segments = [self._judge(window, spoken, seen) for window in windows]
+        segments = self._judge_all(media, windows, heard, seen, warnings.append)
         return self._answer(media, duration, heard, seen, segments, warnings)
 
     def analyze_text(self, text: str) -> Analysis:
         """Say what a written answer expresses. Time is unknown, so all times are zero."""
         warnings = _missing_parts(self.bundle, ("text",))
-        segments = ()
+        segments: tuple[Segment, ...] = ()
         if text.strip():
-            empty: dict[str, Scores | None] = dict.fromkeys(MODALITIES)
             window = Window(0.0, 0.0, spoken=False, text=text)
-            segments = (self._fuse(window, None, empty, {"text": 1.0}),)
+            judged = self._read([window], None, warnings.append)
+            evidence = judged_in(0, {"text": judged})
+            joint = self.judge.together([evidence])[0]
+            segments = (self.judge.segment(window, None, evidence, joint, {"text": 1.0}),)
         else:
             warnings.insert(0, "the text is empty: there is nothing to judge")
+        scores = overall(segments)
         return Analysis(
             path=None,
             bundle=self.bundle.version,
             labels=self.bundle.labels,
+            emotion=strongest(scores),
+            unsure=self.judge.is_unsure(scores),
+            scores=scores,
             segments=segments,
             warnings=tuple(warnings),
         )
@@ -191,19 +198,71 @@ class Analyzer:
             warn(note)
         return seen
 
-    def _judge(self, window: Window, spoken: Mapping[str, list[Span]], seen: Seen) -> Segment:
-        """Gather each modality's scores for one window, and fuse them."""
-        track, rows = self._choose_face(window, seen)
-        by_modality: dict[str, Scores | None] = dict.fromkeys(MODALITIES)
-        if rows:
-            by_modality["face"] = mean_scores(rows)
-        coverage = measure_coverage(window.start, window.end, spoken, seen, track)
-        return self._fuse(window, track, by_modality, coverage)
+    def _judge_all(
+        self,
+        media: Media,
+        windows: Sequence[Window],
+        heard: Heard,
+        seen: Seen,
+        warn: Callable[[str], None],
+    ) -> list[Segment]:
+        """Gather what each modality says of each window, and fuse them."""
+        voices: dict[int, Judged] = {}
+        if self.bundle.voice is not None and any(window.spoken for window in windows):
+            # A second reading of the sound alone: the windows are not known before the words are.
+            voices = self.judge.voices(cut_sound(iter_audio(media.path), windows))
+        words = self._read(windows, heard.language, warn)
+        chosen = [self._choose_face(window, seen) for window in windows]
+        faces = {
+            number: judged_face(track, first, last)
+            for number, (track, first, last) in enumerate(chosen)
+            if track is not None
+        }
+        by_modality = {"face": faces, "voice": voices, "text": words}
+        evidence = [judged_in(number, by_modality) for number in range(len(windows))]
+        spoken = heard.by_modality()
+        return [
+            self.judge.segment(
+                window,
+                track,
+                found,
+                joint,
+                measure_coverage(window.start, window.end, spoken, seen, track),
+            )
+            for window, (track, _, _), found, joint in zip(
+                windows, chosen, evidence, self.judge.together(evidence), strict=True
+            )
+        ]
 
-    def _choose_face(self, window: Window, seen: Seen) -> tuple[FaceTrack | None, list[Scores]]:
-        """The person whose face counts in a window, and that face's scores in it."""
+    def _read(
+        self, windows: Sequence[Window], language: str | None, warn: Callable[[str], None]
+    ) -> dict[int, Judged]:
+        """What the words of each window express, where they are in a language that the bundle reads."""
+        texts = {number: window.text for number, window in enumerate(windows) if window.text}
+        reader = self.bundle.text
+        if reader is None or not texts:
+            return {}
+        known = " or ".join(reader.network.config.languages)
+        if language is not None and language not in reader.network.config.languages:
+            warn(
+                f"the words are not judged: their language is {language}, the bundle reads {known}"
+            )
+            return {}
+        share = reader.known_share(" ".join(texts.values()))
+        if share < READABLE:
+            warn(
+                f"the words are not judged: {share:.0%} of them are known to the bundle, "
+                f"which reads {known}"
+            )
+            return {}
+        if any(reader.is_cut(text) for text in texts.values()):
+            warn(f"only the first {LONGEST} words and marks of a long text are judged")
+        return self.judge.words(texts)
+
+    def _choose_face(self, window: Window, seen: Seen) -> tuple[FaceTrack | None, int, int]:
+        """The person whose face counts in a window, and which of that face's pictures lie in it."""
         shown = seen.between(window.start, window.end)
-        best: tuple[float, FaceTrack | None, list[Scores]] = (0.0, None, [])
+        best: tuple[float, FaceTrack | None, int, int] = (0.0, None, 0, 0)
         for track in seen.tracks if shown else ():
             if self.face not in ("largest", track.id):
                 continue
@@ -211,36 +270,8 @@ class Analyzer:
             last = bisect_right(track.times, shown[-1][0].time)
             area = sum((b[2] - b[0]) * (b[3] - b[1]) for b in track.boxes[first:last])
             if area > best[0]:
-                best = (area, track, track.scores[first:last])
-        return best[1], best[2]
-
-    def _fuse(
-        self,
-        window: Window,
-        track: FaceTrack | None,
-        by_modality: dict[str, Scores | None],
-        coverage: Scores,
-    ) -> Segment:
-        """Weigh the modalities that are present; one alone counts fully, none gives no emotion."""
-        present = {name: scores for name, scores in by_modality.items() if scores}
-        attention = {name: 1 / len(present) if name in present else 0.0 for name in MODALITIES}
-        folded = [
-            fold_scores(scores, self.bundle.labels, FER_PLUS_TO_OPEN7)
-            for scores in present.values()
-        ]
-        scores = mean_scores(folded) if folded else {}
-        return Segment(
-            start=window.start,
-            end=window.end,
-            text=window.text,
-            face_id=None if track is None else track.id,
-            emotion=strongest(scores),
-            unsure=_is_unsure(scores, self.bundle),
-            scores=scores,
-            attention=attention if present else {},
-            coverage=coverage,
-            by_modality=by_modality,
-        )
+                best = (area, track, first, last)
+        return best[1:]
 
     def _answer(
         self,
@@ -254,7 +285,7 @@ class Analyzer:
         coverage = measure_coverage(0.0, duration, heard.by_modality(), seen)
         present = [name for name in MODALITIES if coverage[name] > 0]
         warnings += _missing_parts(self.bundle, present)
-        scores = _overall(segments)
+        scores = overall(segments)
         if not scores:
             warnings.append("nothing in this recording could be judged, so no emotion is given")
         transcript = None
@@ -267,7 +298,7 @@ class Analyzer:
             labels=self.bundle.labels,
             face_labels=self.bundle.face.config.labels if self.bundle.face else (),
             emotion=strongest(scores),
-            unsure=_is_unsure(scores, self.bundle),
+            unsure=self.judge.is_unsure(scores),
             scores=scores,
             coverage=coverage,
             segments=tuple(segments),
@@ -296,24 +327,9 @@ def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str],
     return reached
 
 
-def _overall(segments: Sequence[Segment]) -> Scores:
-    """The mean over all windows that could be judged, each counting by its length."""
-    judged = [segment for segment in segments if segment.scores]
-    weights = [max(segment.end - segment.start, 1e-3) for segment in judged]
-    total = sum(weights)
-    return {
-        label: sum(w * s.scores[label] for w, s in zip(weights, judged, strict=True)) / total
-        for label in (judged[0].scores if judged else ())
-    }
-
-
-def _is_unsure(scores: Scores, bundle: Bundle) -> bool:
-    return bool(scores) and max(scores.values()) < bundle.unsure_below
-
-
 def _missing_parts(bundle: Bundle, present: Sequence[str]) -> list[str]:
     """What was there to be judged, but the bundle has no part for."""
-    parts = {"face": bundle.face}
+    parts = {"face": bundle.face, "voice": bundle.voice, "text": bundle.text}
     missing = [name for name in present if parts.get(name) is None]
     if not missing:
         return []

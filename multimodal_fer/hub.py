@@ -1,4 +1,5 @@
-"""Find, verify, load and save weights. A model is a folder: model.safetensors, config.json, golden.json.
+"""Find, verify, load and save weights. A model is a folder: model.safetensors, config.json, golden.json, and
+vocabulary.txt where it reads words. A bundle is a config.json that pins such folders beside it.
 
 Loading executes nothing from the folder: tensors come from safetensors, the network from this package.
 """
@@ -13,14 +14,20 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from multimodal_fer.errors import WeightsError
+from multimodal_fer.errors import DataError, WeightsError
 from multimodal_fer.files import file_hash, write_json
+from multimodal_fer.golden import golden_logits
+from multimodal_fer.labels import MODALITIES
 from multimodal_fer.models import FaceNetwork, build
+from multimodal_fer.models.fusion import LateAttention
+from multimodal_fer.models.text import Reader, WordNetwork
+from multimodal_fer.models.voice import SpeechNetwork
+from multimodal_fer.vocabulary import Vocabulary
 
 WEIGHTS_VARIABLE = "MULTIMODAL_FER_WEIGHTS"  # a folder of bundles and models to look in first
 DEFAULT_BUNDLE = "open7"
+VOCABULARY = "vocabulary.txt"
 GOLDEN_TOLERANCE = 1e-3  # of a logit; processors differ in the last bits of a sum
 STORED = torch.float16  # halves the files; figures in the cards are those of the rounded weights
 
@@ -33,7 +40,10 @@ class Bundle:
     digest: str  # sha256 of config.json, which itself pins the sha256 of every part
     labels: tuple[str, ...]
     unsure_below: float  # calibrated probability under which an answer is marked as unsure
-    face: FaceNetwork | None
+    face: FaceNetwork | None = None
+    voice: SpeechNetwork | None = None
+    text: Reader | None = None
+    fusion: LateAttention | None = None
 
     @property
     def version(self) -> str:
@@ -79,19 +89,45 @@ def load_bundle(name: str | os.PathLike[str] = DEFAULT_BUNDLE) -> Bundle:
         unsure_below = float(config["unsure_below"])
     except KeyError as error:
         raise WeightsError(f"{folder}/config.json: is no bundle, it lacks {error}") from None
-    unknown = sorted(set(parts) - {"face"})
+    unknown = sorted(set(parts) - {*MODALITIES, "fusion"})
     if unknown:
         raise WeightsError(f"{folder}: this version cannot use the parts {unknown}; update it")
-    face = None
-    if "face" in parts:
-        part = folder.parent / Path(parts["face"]["model"]).name  # a part lies beside its bundle
-        check_hash(part / "model.safetensors", parts["face"]["sha256"])
-        face = load_model(part)
+    loaded = {name: _load_part(folder.parent, name, pinned) for name, pinned in parts.items()}
     digest = file_hash(folder / "config.json")
-    return Bundle(folder.name, digest, labels, unsure_below, face)
+    return Bundle(folder.name, digest, labels, unsure_below, **loaded)
 
 
-def load_model(folder: str | os.PathLike[str]) -> FaceNetwork:
+def _load_part(beside: Path, modality: str, pinned: Any) -> Any:
+    """A part that lies beside its bundle, once each of its files is seen to be the pinned one."""
+    try:
+        name, files = Path(pinned["model"]).name, dict(pinned["files"])
+    except (KeyError, TypeError, ValueError):
+        raise WeightsError(
+            f"{beside}: the bundle does not say which folder and files its part {modality} is"
+        ) from None
+    for file, expected in files.items():
+        check_hash(beside / name / Path(file).name, expected)
+    for file in ("model.safetensors", "config.json"):
+        if file not in files:
+            raise WeightsError(f"{beside / name}: the bundle does not pin {file}")
+    return load_reader(beside / name) if modality == "text" else load_model(beside / name)
+
+
+def load_reader(folder: str | os.PathLike[str]) -> Reader:
+    """A text network with its vocabulary."""
+    network = load_model(folder)
+    try:
+        vocabulary = Vocabulary.load(Path(folder) / VOCABULARY)
+    except DataError as error:
+        raise WeightsError(str(error)) from None
+    if not isinstance(network, WordNetwork) or len(vocabulary) != network.config.vocabulary_size:
+        raise WeightsError(
+            f"{folder}: {VOCABULARY} does not fit the network; copy the folder again"
+        )
+    return Reader(network, vocabulary)
+
+
+def load_model(folder: str | os.PathLike[str]) -> Any:
     """Build the network that config.json names and fill it, strictly; returned in eval mode."""
     folder = Path(folder)
     config = read_config(folder)
@@ -113,11 +149,17 @@ def load_model(folder: str | os.PathLike[str]) -> FaceNetwork:
 
 
 def save_model(
-    folder: str | os.PathLike[str], name: str, model: FaceNetwork, about: Mapping[str, Any]
+    folder: str | os.PathLike[str],
+    name: str,
+    model: Any,
+    about: Mapping[str, Any],
+    vocabulary: Vocabulary | None = None,
 ) -> None:
     """Write weights, config and golden logits; `about` is kept in the config (training, terms)."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if vocabulary is not None:
+        vocabulary.save(folder / VOCABULARY)
     tensors = {
         key: (value.to(STORED) if value.is_floating_point() else value).cpu().contiguous()
         for key, value in model.state_dict().items()
@@ -143,7 +185,11 @@ def save_bundle(
     pinned = {
         modality: {
             "model": Path(part).name,
-            "sha256": file_hash(Path(part) / "model.safetensors"),
+            "files": {
+                name: file_hash(Path(part) / name)
+                for name in ("model.safetensors", "config.json", VOCABULARY)
+                if (Path(part) / name).is_file()
+            },
         }
         for modality, part in parts.items()
     }
@@ -164,20 +210,6 @@ def verify_model(folder: str | os.PathLike[str]) -> float:
             f"{folder}: golden logits differ by {difference:.4g}; weights or code changed"
         )
     return difference
-
-
-def golden_images(size: int) -> Tensor:
-    """Four grey pictures (4, size, size) uint8 from a formula: no corpus image is needed to verify."""
-    rows = torch.arange(size).view(1, -1, 1)
-    columns = torch.arange(size).view(1, 1, -1)
-    number = torch.arange(1, 5).view(-1, 1, 1)
-    return ((rows * number * 7 + columns * columns * 3 + rows * columns * number) % 256).byte()
-
-
-@torch.inference_mode()
-def golden_logits(model: FaceNetwork) -> Tensor:
-    """What the network says of the golden pictures, on the CPU."""
-    return model(golden_images(model.config.input_size)).logits
 
 
 def read_config(folder: Path) -> dict[str, Any]:

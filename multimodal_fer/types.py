@@ -80,6 +80,8 @@ class FaceTrack:
     times: list[float] = field(default_factory=list)
     boxes: list[list[float]] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
+    # What the facial network made of each picture, (D,) float16; no part of the answer.
+    embeddings: list[NDArray[numpy.float16]] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Columns of equal length; scores are rows over the face part's labels."""

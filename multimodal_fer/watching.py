@@ -7,6 +7,7 @@ import numpy
 import torch
 
 from multimodal_fer.faces import FaceTracker, crop_face, find_faces
+from multimodal_fer.judging import judged_rows
 from multimodal_fer.media import Frame
 from multimodal_fer.models import FaceNetwork
 from multimodal_fer.types import FaceTrack, FrameRow, Image
@@ -62,10 +63,10 @@ class Watcher:
             return
         crops = torch.from_numpy(numpy.stack(self.crops)).to(self.device)
         with torch.inference_mode():
-            logits = self.model(crops).logits / self.model.config.temperature
-        labels = self.model.config.labels
-        for track, row in zip(self.waiting, logits.softmax(1).cpu().tolist(), strict=True):
-            track.scores.append(dict(zip(labels, row, strict=True)))
+            output = self.model(crops)
+        for track, judged in zip(self.waiting, judged_rows(output, self.model.config), strict=True):
+            track.scores.append(judged.scores)
+            track.embeddings.append(judged.embedding.astype(numpy.float16))
         self.crops, self.waiting = [], []
 
     def finish(self, interval: float) -> Seen:

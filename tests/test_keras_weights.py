@@ -19,6 +19,7 @@ from conftest import ROOT
 from multimodal_fer import hub, keras_weights
 from multimodal_fer.errors import WeightsError
 from multimodal_fer.files import package_folders
+from multimodal_fer.golden import golden_images, golden_logits
 from multimodal_fer.keras_weights import load_keras
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -143,14 +144,14 @@ def test_a_keras_file_answers_as_in_keras(tmp_path, name, top):
     stored = torch.tensor(RANDOM[name])
     network = load_keras(path, name)
     assert not network.training
-    difference = (hub.golden_logits(network) - stored).abs().max()
+    difference = (golden_logits(network) - stored).abs().max()
     assert difference < EXACT * stored.abs().max()
 
 
 def test_the_shipped_weights_answer_as_released():
     network = hub.load_model(SHIPPED)
     assert hub.verify_model(SHIPPED) < hub.GOLDEN_TOLERANCE
-    check_released(network, hub.golden_images(64), "formula", HALF)
+    check_released(network, golden_images(64), "formula", HALF)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +206,7 @@ def released_file():
 
 def test_the_released_file_answers_exactly_as_in_keras(released_file, real_pictures):
     network = load_keras(released_file, "mini-xception")
-    check_released(network, hub.golden_images(64), "formula", EXACT)
+    check_released(network, golden_images(64), "formula", EXACT)
     check_real(network, real_pictures, EXACT)
 
 

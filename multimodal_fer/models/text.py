@@ -4,6 +4,7 @@ Shapes: B texts, T tokens, W values of a word, H values per token after the recu
 V vocabulary, K classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.sequences import check_lengths, present
-from multimodal_fer.vocabulary import PAD_NUMBER, UNKNOWN_NUMBER
+from multimodal_fer.vocabulary import (
+    LONGEST,
+    PAD_NUMBER,
+    UNKNOWN_NUMBER,
+    Vocabulary,
+    collate_tokens,
+    tokenize,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class WordConfig:
     units: int = 128  # of the recurrent layer, in each direction
     word_dropout: float = 0.1  # share of tokens that training hides
     dropout: float = 0.5
+    languages: tuple[str, ...] = ("en",)  # of the texts it was trained on
     temperature: float = 1.0  # divides the logits; fitted on validation data
 
 
@@ -83,3 +92,26 @@ class WordNetwork(nn.Module):
         mean_BH = (weights_BT1 * outputs_BTH).sum(1)
         strongest_BH = outputs_BTH.masked_fill(absent_BT1, -torch.inf).amax(1)
         return torch.cat([mean_BH, strongest_BH], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A text network with the words it knows: texts in, answers out."""
+
+    network: WordNetwork
+    vocabulary: Vocabulary
+
+    def __call__(self, texts: Sequence[str]) -> Output:
+        """Judge texts that hold at least one word each; what exceeds `LONGEST` tokens is not read."""
+        tokens_BT, lengths_B = collate_tokens([self.vocabulary.encode(text) for text in texts])
+        device = self.network.head.weight.device
+        return self.network(tokens_BT.to(device), lengths_B.to(device))
+
+    def known_share(self, text: str) -> float:
+        """The share of a text's tokens that are in the vocabulary; 0 where it has none."""
+        tokens = tokenize(text)
+        return sum(token in self.vocabulary.numbers for token in tokens) / max(1, len(tokens))
+
+    def is_cut(self, text: str) -> bool:
+        """Whether the text has more tokens than are read."""
+        return len(tokenize(text)) > LONGEST

@@ -1,0 +1,226 @@
+"""From evidence to answers: what voice and words express by themselves, and all modalities together."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+import torch
+from numpy.typing import NDArray
+
+from multimodal_fer.faces import mean_scores
+from multimodal_fer.hub import Bundle
+from multimodal_fer.labels import FER_PLUS_TO_OPEN7, MODALITIES, fold_scores
+from multimodal_fer.media import SAMPLE_RATE, Waveform
+from multimodal_fer.models.fusion import Evidence
+from multimodal_fer.models.output import Output
+from multimodal_fer.types import FaceTrack, Scores, Segment, Window, strongest
+
+VOICES_AT_ONCE = 8  # waveforms judged together
+MIN_VOICE = 0.2  # seconds; less says nothing of how something is said
+SMALLEST = 1e-6  # a probability whose logarithm is taken is at least this
+
+
+class Judged(NamedTuple):
+    """What one part says of one window: calibrated scores over its own labels, and its embedding (D,)."""
+
+    scores: Scores
+    embedding: NDArray[numpy.float32]
+
+
+class Joint(NamedTuple):
+    """What all parts say together: scores over the bundle's labels, and how much each counted."""
+
+    scores: Scores
+    attention: Scores
+
+
+class Judge:
+    """A bundle's voice, text and fusion parts on one device."""
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self.bundle = bundle
+        self.device = device
+        for part in (bundle.voice, bundle.text and bundle.text.network, bundle.fusion):
+            if part is not None:
+                part.to(device)
+
+    def voices(self, sounds: Iterable[tuple[int, Waveform]]) -> dict[int, Judged]:
+        """What the voice of each numbered waveform expresses; those too short are left out."""
+        network = self.bundle.voice
+        judged: dict[int, Judged] = {}
+        if network is None:
+            return judged
+        for batch in _batches(sounds, VOICES_AT_ONCE):
+            waveforms = [torch.from_numpy(waveform) for _, waveform in batch]
+            padded_BN = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
+            lengths_B = torch.tensor([len(waveform) for waveform in waveforms])
+            with torch.inference_mode():
+                output = network(padded_BN.to(self.device), lengths_B.to(self.device))
+            rows = judged_rows(output, network.config)
+            judged |= dict(zip((number for number, _ in batch), rows, strict=True))
+        return judged
+
+    def words(self, texts: Mapping[int, str]) -> dict[int, Judged]:
+        """What the words of each numbered text express; a text without a word is left out."""
+        reader = self.bundle.text
+        if reader is None:
+            return {}
+        readable = {
+            number: text for number, text in texts.items() if reader.vocabulary.encode(text)
+        }
+        if not readable:
+            return {}
+        with torch.inference_mode():
+            output = reader(list(readable.values()))
+        return dict(zip(readable, judged_rows(output, reader.network.config), strict=True))
+
+    def together(self, judged: Sequence[Mapping[str, Judged]]) -> list[Joint]:
+        """Fuse each window's modalities; one alone counts fully, none gives no scores."""
+        if self.bundle.fusion is None or not judged:
+            return [mean_of(window, self.bundle.labels) for window in judged]
+        fusion = self.bundle.fusion
+        present_BM = torch.tensor(
+            [[float(name in window) for name in fusion.modalities] for window in judged]
+        )
+        evidence = {name: self._evidence(name, judged) for name in fusion.modalities}
+        with torch.inference_mode():
+            fused = fusion(evidence, present_BM.to(self.device))
+        scores_BK = (fused.logits / fusion.config.temperature).softmax(1).cpu()
+        return [
+            _joint(window, scores, fused.attention[row].tolist(), fusion)
+            for row, (window, scores) in enumerate(zip(judged, scores_BK.tolist(), strict=True))
+        ]
+
+    def segment(
+        self,
+        window: Window,
+        track: FaceTrack | None,
+        judged: Mapping[str, Judged],
+        joint: Joint,
+        coverage: Scores,
+    ) -> Segment:
+        """The answer for one window."""
+        return Segment(
+            start=window.start,
+            end=window.end,
+            text=window.text,
+            face_id=None if track is None else track.id,
+            emotion=strongest(joint.scores),
+            unsure=self.is_unsure(joint.scores),
+            scores=joint.scores,
+            attention=joint.attention,
+            coverage=coverage,
+            by_modality={
+                name: judged[name].scores if name in judged else None for name in MODALITIES
+            },
+        )
+
+    def is_unsure(self, scores: Scores) -> bool:
+        """Whether an answer's best score is under what the bundle calls sure."""
+        return bool(scores) and max(scores.values()) < self.bundle.unsure_below
+
+    def _evidence(self, name: str, judged: Sequence[Mapping[str, Judged]]) -> Evidence:
+        """Rows for all windows, zeros where the modality is absent."""
+        assert self.bundle.fusion is not None
+        config = self.bundle.fusion.config
+        embedding = torch.zeros(len(judged), config.embeddings[name])
+        log_scores = torch.zeros(len(judged), config.part_labels[name])
+        for row, window in enumerate(judged):
+            if name in window:
+                embedding[row] = torch.from_numpy(window[name].embedding)
+                log_scores[row] = torch.tensor(list(window[name].scores.values()))
+        log_scores = log_scores.clamp(min=SMALLEST).log()
+        return Evidence(embedding.to(self.device), log_scores.to(self.device))
+
+
+def judged_rows(output: Output, config: Any) -> list[Judged]:
+    """Calibrated scores and embedding of each row that a network answered."""
+    scores_BL = (output.logits.float() / config.temperature).softmax(1).cpu().tolist()
+    embedding_BD = output.embedding.float().cpu().numpy()
+    return [
+        Judged(dict(zip(config.labels, scores, strict=True)), embedding)
+        for scores, embedding in zip(scores_BL, embedding_BD, strict=True)
+    ]
+
+
+def judged_in(number: int, by_modality: Mapping[str, Mapping[int, Judged]]) -> dict[str, Judged]:
+    """What the modalities that have evidence say of one window."""
+    return {name: judged[number] for name, judged in by_modality.items() if number in judged}
+
+
+def judged_face(track: FaceTrack, first: int, last: int) -> Judged:
+    """The pictures of one person in one window, taken together."""
+    embeddings = numpy.stack(track.embeddings[first:last]).astype(numpy.float32)
+    return Judged(mean_scores(track.scores[first:last]), embeddings.mean(0))
+
+
+def mean_of(window: Mapping[str, Judged], labels: Sequence[str]) -> Joint:
+    """Without a fusion part: the mean of the scores of what is present."""
+    if not window:
+        return Joint({}, {})
+    folded = [fold_scores(part.scores, labels, FER_PLUS_TO_OPEN7) for part in window.values()]
+    attention = {name: 1 / len(window) if name in window else 0.0 for name in MODALITIES}
+    return Joint(mean_scores(folded), attention)
+
+
+def overall(segments: Sequence[Segment]) -> Scores:
+    """The mean over all windows that could be judged, each counting by its length."""
+    judged = [segment for segment in segments if segment.scores]
+    weights = [max(segment.end - segment.start, 1e-3) for segment in judged]
+    total = sum(weights)
+    return {
+        label: sum(w * s.scores[label] for w, s in zip(weights, judged, strict=True)) / total
+        for label in (judged[0].scores if judged else ())
+    }
+
+
+def _joint(
+    window: Mapping[str, Judged], scores: list[float], weights: list[float], fusion: Any
+) -> Joint:
+    if not window:
+        return Joint({}, {})
+    attention: Scores = dict.fromkeys(MODALITIES, 0.0)
+    attention.update(zip(fusion.modalities, weights, strict=True))
+    return Joint(dict(zip(fusion.config.labels, scores, strict=True)), attention)
+
+
+def cut_sound(
+    blocks: Iterable[tuple[float, Waveform]], windows: Sequence[Window]
+) -> Iterator[tuple[int, Waveform]]:
+    """The sound of each spoken window, numbered, from a stream of blocks; windows are in time order.
+
+    A window's sound is given once its end is heard, so little more than a block and a window is held.
+    """
+    waiting = [(number, window) for number, window in enumerate(windows) if window.spoken]
+    held, offset = numpy.zeros(0, numpy.float32), 0.0
+    for start, block in blocks:
+        held = numpy.concatenate([held, block])
+        reached = start + len(block) / SAMPLE_RATE
+        while waiting and waiting[0][1].end <= reached:
+            yield from _cut(waiting.pop(0), held, offset)
+        kept_from = min(waiting[0][1].start, reached) if waiting else reached
+        held = held[max(0, round((kept_from - offset) * SAMPLE_RATE)) :]
+        offset = reached - len(held) / SAMPLE_RATE
+    for rest in waiting:
+        yield from _cut(rest, held, offset)
+
+
+def _cut(
+    numbered: tuple[int, Window], held: Waveform, offset: float
+) -> Iterator[tuple[int, Waveform]]:
+    number, window = numbered
+    first, last = (round((time - offset) * SAMPLE_RATE) for time in (window.start, window.end))
+    waveform = held[max(first, 0) : max(last, 0)]
+    if len(waveform) >= MIN_VOICE * SAMPLE_RATE:
+        yield number, waveform
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

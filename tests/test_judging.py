@@ -1,0 +1,169 @@
+"""Voice, words and face judged together: on small random parts, which is enough to see what flows where."""
+
+import numpy
+import pytest
+import torch
+from conftest import SAMPLE, every, write_clip
+
+from multimodal_fer import hub
+from multimodal_fer.analyzer import Analyzer
+from multimodal_fer.errors import WeightsError
+from multimodal_fer.judging import cut_sound
+from multimodal_fer.labels import FER_PLUS, MODALITIES, OPEN7
+from multimodal_fer.media import SAMPLE_RATE
+from multimodal_fer.models import build
+from multimodal_fer.types import Window
+from multimodal_fer.vocabulary import Vocabulary
+
+WORDS = "i could not find the button and gave up it was easy love this that is great no"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A bundle with all parts, none of them trained."""
+    root = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    vocabulary = Vocabulary.build([WORDS])
+    small = {
+        "face": ("se-resnet", {"widths": [16, 16], "blocks": [1, 1]}),
+        "voice": ("speech", {"bands": 32, "channels": [8, 8], "units": 8}),
+        "text": ("words", {"vocabulary_size": len(vocabulary), "word_size": 8, "units": 8}),
+    }
+    sizes = {"face": 16, "voice": 32, "text": 32}
+    labels = {"face": len(FER_PLUS), "voice": len(OPEN7), "text": len(OPEN7)}
+    small["fusion"] = ("late-attention", {"embeddings": sizes, "part_labels": labels, "width": 16})
+    for part, (name, settings) in small.items():
+        words = vocabulary if part == "text" else None
+        hub.save_model(root / part, name, build(name, settings).eval(), {}, words)
+    hub.save_bundle(root / "all7", OPEN7, 0.5, {part: root / part for part in small})
+    return root
+
+
+@pytest.fixture(scope="module")
+def everything(weights):
+    return Analyzer(weights / "all7")
+
+
+@pytest.fixture(scope="module")
+def answer(everything):
+    return everything.analyze(SAMPLE)
+
+
+def test_every_part_verifies(weights):
+    for part in ("face", "voice", "text", "fusion"):
+        assert hub.verify_model(weights / part) < hub.GOLDEN_TOLERANCE
+
+
+def test_an_utterance_is_judged_by_all_three(answer):
+    spoken = [segment for segment in answer.segments if segment.text]
+    assert spoken
+    for segment in spoken:
+        for name in MODALITIES:
+            scores = segment.by_modality[name]
+            assert scores and sum(scores.values()) == pytest.approx(1, abs=1e-3)
+            assert segment.attention[name] > 0
+        assert sum(segment.attention.values()) == pytest.approx(1, abs=1e-4)
+    assert set(answer.scores) == set(OPEN7) and answer.emotion in OPEN7
+
+
+def test_silence_has_no_voice_and_no_words(answer):
+    for segment in answer.segments:
+        if not segment.text:
+            assert segment.by_modality["voice"] is None and segment.by_modality["text"] is None
+            assert segment.attention.get("voice", 0) == segment.attention.get("text", 0) == 0
+
+
+def test_embeddings_are_no_part_of_the_answer(answer):
+    assert answer.faces[0].embeddings and "embeddings" not in answer.to_dict()["faces"][0]
+
+
+def test_the_same_recording_gives_the_same_answer(everything, answer):
+    assert everything.analyze(SAMPLE).to_dict() == answer.to_dict()
+
+
+def test_a_voice_alone_and_words_alone(everything, speech, tmp_path):
+    clip = write_clip(tmp_path / "voice.wav", sound=speech, rate=SAMPLE_RATE)
+    heard = everything.analyze(clip)
+    spoken = [segment for segment in heard.segments if segment.text]
+    assert spoken and all(segment.by_modality["face"] is None for segment in spoken)
+    assert all(segment.attention["voice"] > 0 for segment in spoken)
+    written = everything.analyze_text("I could not find the button and gave up.")
+    assert written.emotion in OPEN7 and written.segments[0].attention["text"] == 1.0
+    assert written.scores == written.segments[0].scores and not written.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("", "the text is empty"),
+        (" \n\t ", "the text is empty"),
+        ("Nie mogłem znaleźć przycisku", "the words are not judged: 0% of them are known"),
+        ("找不到按钮", "the words are not judged"),
+        ("🙃🙃🙃", "the words are not judged"),
+        ("it was easy " * 3400, "only the first 128 words"),
+    ],
+)
+def test_texts_that_are_odd_get_a_sentence(everything, text, warning):
+    answer = everything.analyze_text(text)
+    assert any(warning in note for note in answer.warnings)
+    assert (answer.emotion is not None) == ("only the first" in warning)
+
+
+def test_a_language_that_the_bundle_does_not_read_is_said(everything):
+    notes: list[str] = []
+    window = Window(0.0, 1.0, spoken=True, text="it was easy")
+    assert everything._read([window], "pl", notes.append) == {}
+    assert notes == ["the words are not judged: their language is pl, the bundle reads en"]
+    assert list(everything._read([window], "en", notes.append)) == [0] and len(notes) == 1
+
+
+def test_windows_get_exactly_their_own_sound(tmp_path):
+    ramp = numpy.linspace(-0.5, 0.5, 7 * SAMPLE_RATE).astype(numpy.float32)
+    blocks = [
+        (start, ramp[start * SAMPLE_RATE : (start + 2) * SAMPLE_RATE]) for start in (0, 2, 4, 6)
+    ]
+    windows = [
+        Window(0.5, 1.5, spoken=True),
+        Window(1.5, 1.9, spoken=False),
+        Window(1.9, 4.3, spoken=True),  # over two edges of blocks
+        Window(4.3, 4.35, spoken=True),  # too short to hear anything
+        Window(6.0, 9.0, spoken=True),  # goes on after the sound's end
+    ]
+    cut = dict(cut_sound(blocks, windows))
+    assert sorted(cut) == [0, 2, 4]
+    for number in (0, 2, 4):
+        first, last = (round(t * SAMPLE_RATE) for t in (windows[number].start, windows[number].end))
+        numpy.testing.assert_array_equal(cut[number], ramp[first:last])
+
+
+def test_a_silent_hour_holds_no_sound_in_memory():
+    """What is held between windows is dropped as it passes."""
+    second = numpy.zeros(30 * SAMPLE_RATE, numpy.float32)
+    blocks = ((30.0 * number, second) for number in range(120))
+    assert dict(cut_sound(blocks, [Window(3500.0, 3510.0, spoken=True)]))[0].shape == (160_000,)
+
+
+def test_an_altered_vocabulary_is_refused(weights):
+    path = weights / "text" / "vocabulary.txt"
+    before = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(before.replace("button", "lever"), encoding="utf-8")
+        with pytest.raises(WeightsError, match="expected sha256"):
+            hub.load_bundle(weights / "all7")
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def test_a_hum_without_a_voice_is_not_judged(everything, tmp_path):
+    hum = 0.1 * numpy.sin(numpy.arange(120 * SAMPLE_RATE) * 0.05).astype(numpy.float32)
+    answer = everything.analyze(write_clip(tmp_path / "hum.wav", sound=hum, rate=SAMPLE_RATE))
+    assert answer.duration == pytest.approx(120, abs=0.1) and answer.emotion is None
+    assert "nobody speaks in this recording" in answer.warnings
+
+
+def test_a_face_that_says_nothing_is_still_judged(everything, portrait, tmp_path):
+    clip = write_clip(
+        tmp_path / "silent.mp4", frame_times=every(2.0, 30), picture=lambda _: portrait
+    )
+    answer = everything.analyze(clip)
+    assert answer.segments[0].attention == {"face": 1.0, "voice": 0.0, "text": 0.0}
