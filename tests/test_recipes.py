@@ -17,13 +17,14 @@ from multimodal_fer import hub
 from multimodal_fer.analyzer import Analyzer
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7
+from multimodal_fer.sampling import draw_order
 from multimodal_fer.training import Workers, load_checkpoint, load_config
 from recipes.ferplus import evaluate, export, prepare, votes
 from recipes.ferplus.augment import AUGMENTATIONS, augment, compress
 from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.runs import load_any
 from recipes.ferplus.schemes import SCHEMES
-from recipes.ferplus.train import draw_order, load_examples, taught, train
+from recipes.ferplus.train import load_examples, taught, train
 from recipes.ferplus.views import predict
 
 FERPLUS = ROOT.parent / "shared" / "data" / "ferplus.tar"

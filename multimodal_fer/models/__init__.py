@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from multimodal_fer.errors import WeightsError
-from multimodal_fer.models import fusion, hybrid, published, recurrent, text, voice
+from multimodal_fer.models import fusion, hybrid, pretrained, published, recurrent, text, voice
 from multimodal_fer.models.face import FaceConfig, FaceNetwork, SEResNet, SEResNetConfig
 from multimodal_fer.models.output import Output
 
@@ -29,6 +29,8 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "tre": (recurrent.TRE, recurrent.TextConfig),
     "mdre": (recurrent.MDRE, recurrent.DualConfig),
     "mdrea": (recurrent.MDREA, recurrent.AttentionConfig),
+    "pretrained-voice": (pretrained.PretrainedVoice, pretrained.PretrainedVoiceConfig),
+    "pretrained-text": (pretrained.PretrainedText, pretrained.PretrainedTextConfig),
     "late-attention": (fusion.LateAttention, fusion.FusionConfig),
 }
 

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from multimodal_fer.errors import ConfigError, DataError, MultimodalFerError
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import FaceNetwork, build
+from multimodal_fer.sampling import draw_order, rarity
 from multimodal_fer.training import (
     Run,
     Workers,
@@ -91,26 +92,6 @@ def taught(examples: Examples, config: TrainConfig, device: torch.device) -> Exa
     told = torch.stack(answers).mean(0)
     mixed = examples.targets.lerp(told, config.teacher_share)
     return replace(examples, targets=mixed)
-
-
-def rarity(targets: Tensor, power: float) -> Tensor:
-    """frequency ** -power of each class (K,), scaled so that the mean over the images is one."""
-    frequency = targets.mean(0).clamp(min=1e-6)
-    weights = frequency.pow(-power)
-    return weights / (targets @ weights).mean()
-
-
-def draw_order(targets: Tensor, balance: float, generator: torch.Generator) -> Tensor:
-    """N numbers of images for one epoch, shuffled; with `balance`, rare classes come up more often.
-
-    Systematic sampling: one random offset and equal steps through the running sum of the weights, so
-    an image of weight w is drawn floor(w) or ceil(w) times and none is forgotten by bad luck.
-    """
-    weights = targets.double() @ rarity(targets, balance).double()
-    edges = (weights / weights.sum()).cumsum(0) * len(targets)
-    ticks = torch.arange(len(targets)) + torch.rand(1, generator=generator).double()
-    drawn = torch.searchsorted(edges, ticks).clamp(max=len(targets) - 1)
-    return drawn[torch.randperm(len(drawn), generator=generator)]
 
 
 class FaceRun(Run):

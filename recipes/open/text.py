@@ -1,0 +1,210 @@
+"""Train a text network on what people write.
+
+    python -m recipes.open.text recipes/open/text.toml data=FOLDER run=runs/text
+
+FOLDER holds the corpora in folders of their own names (see `texts.py`). Every epoch ends in `last.pt`; the
+same command continues from there to the same numbers.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+
+from multimodal_fer.errors import MultimodalFerError
+from multimodal_fer.labels import OPEN7
+from multimodal_fer.metrics import classification_report
+from multimodal_fer.models import build
+from multimodal_fer.models.pretrained import PretrainedText, pad_tokens
+from multimodal_fer.sampling import draw_order
+from multimodal_fer.training import (
+    Run,
+    Workers,
+    decayed_apart,
+    load_config,
+    seed_everything,
+    warmed_average,
+    workers,
+)
+from multimodal_fer.vocabulary import Vocabulary, find_glove, read_word_vectors, tokenize
+from recipes.open.texts import read_texts, targets_of
+
+NO_WORD = ["_UNK_"]  # a text without any token still is an example
+
+
+@dataclass(frozen=True)
+class TextTrainConfig:
+    """What is trained, on which texts, and how."""
+
+    data: str = "runs/text-corpora"  # folder of the corpora
+    run: str = "runs/text"
+    model: str = "words"  # a key of multimodal_fer.models.MODELS
+    settings: dict[str, Any] = field(default_factory=dict)  # of the network, other than defaults
+    corpora: tuple[str, ...] = ("goemotions", "isear", "so_emotion")
+    vectors: str = "glove"  # the installed GloVe, a file of word vectors, or none
+    smallest_count: int = 2  # a rarer word is unknown
+    largest: int = 20_000  # words of the vocabulary
+    balance: float = 0.3  # rare labels are drawn more often: frequency ** -balance
+    epochs: int = 12
+    batch: int = 64
+    learning_rate: float = 2e-3  # the highest of the one-cycle schedule
+    weight_decay: float = 1e-2
+    average_decay: float = 0.999
+    keep: str = "best"
+    patience: int = 0
+    seed: int = 1
+    device: str = "auto"
+    limit: int = 0  # use only so many texts of each part; 0 means all
+
+
+def make_vocabulary(texts: Sequence[str], config: TextTrainConfig) -> Vocabulary:
+    return Vocabulary.build(texts, config.smallest_count, config.largest)
+
+
+def load_vectors(config: TextTrainConfig, vocabulary: Vocabulary) -> Tensor | None:
+    """Word vectors (V, D) in the vocabulary's order, where the configuration asks for some."""
+    if config.vectors == "none":
+        return None
+    path = find_glove() if config.vectors == "glove" else Path(config.vectors)
+    found = read_word_vectors(path, vocabulary.tokens, seed=config.seed)
+    print(f"word vectors: {found.coverage:.1%} of {len(vocabulary)} words", flush=True)
+    return torch.as_tensor(found.vectors)
+
+
+@torch.no_grad()
+def predict_texts(model: nn.Module, tokens: Sequence[Tensor], batch: int = 128) -> Tensor:
+    """Logits (N, K); texts of like length are judged together, which changes no answer."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = torch.tensor([len(row) for row in tokens]).argsort(stable=True)
+    parts = []
+    for picks in order.split(batch):
+        padded, lengths = pad_tokens([tokens[pick] for pick in picks.tolist()])
+        parts.append(model(padded.to(device), lengths.to(device)).logits.float().cpu())
+    logits = torch.cat(parts)
+    return torch.empty_like(logits).index_copy_(0, order, logits)
+
+
+class TextRun(Run):
+    """The training of a text network."""
+
+    score = "valid_macro_f1"
+
+    def __init__(self, config: TextTrainConfig, group: Workers) -> None:
+        super().__init__(config, group)
+        seed_everything(config.seed)
+        training, validation = (
+            read_texts(config.data, config.corpora, part)[: config.limit or None]
+            for part in ("train", "validation")
+        )
+        texts = [example.text for example in training]
+        if config.model == "words":
+            self.vocabulary = make_vocabulary(texts, config)
+            self.about["vocabulary"] = list(self.vocabulary.tokens)
+            vectors = load_vectors(config, self.vocabulary)
+            sizes: dict[str, Any] = {"vocabulary_size": len(self.vocabulary)}
+            if vectors is not None:
+                sizes["word_size"] = vectors.shape[1]
+            self.model = build(config.model, {"labels": OPEN7} | sizes | config.settings)
+            if vectors is not None:
+                self.model.set_word_vectors(vectors)
+        else:
+            self.model = build(config.model, {"labels": OPEN7} | config.settings)
+        self.model.to(group.device)
+        self.tokens = self.encode(texts)
+        self.targets = torch.from_numpy(targets_of(training))
+        self.valid_tokens = self.encode([example.text for example in validation])
+        self.valid_targets = torch.from_numpy(targets_of(validation))
+        self.average = AveragedModel(
+            self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
+        )
+        self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
+        steps = math.ceil(len(self.tokens) / config.batch)
+        self.schedule = OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.2
+        )
+
+    def encode(self, texts: Sequence[str]) -> list[Tensor]:
+        """Numbers of tokens of each text; one without any gets the unknown word."""
+        if isinstance(self.model, PretrainedText):
+            return self.model.tokenise(texts)
+        return [
+            torch.tensor(self.vocabulary.encode(text if tokenize(text) else NO_WORD[0]))
+            for text in texts
+        ]
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+
+    @property
+    def result(self) -> nn.Module:
+        return self.average.module
+
+    def train_epoch(self) -> float:
+        config, epoch, device = self.config, len(self.epochs), self.group.device
+        seed_everything(config.seed * 1000 + epoch)
+        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        order = draw_order(self.targets, config.balance, generator)
+        self.model.train()
+        total = 0.0
+        for picks in self.batches(order, generator):
+            tokens, lengths = pad_tokens([self.tokens[pick] for pick in picks.tolist()])
+            logits = self.model(tokens.to(device), lengths.to(device)).logits
+            loss = nn.functional.cross_entropy(logits, self.targets[picks].to(device))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            total += loss.item() * len(picks)
+        return total / len(order)
+
+    def batches(self, order: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """Batches of texts of like length, in random order: little padding, much less work."""
+        batches: list[Tensor] = []
+        for chunk in order.split(self.config.batch * 32):
+            lengths = torch.tensor([len(self.tokens[pick]) for pick in chunk.tolist()])
+            batches += chunk[lengths.argsort(stable=True)].split(self.config.batch)
+        shuffled = torch.randperm(len(batches), generator=generator).tolist()
+        return [batches[number] for number in shuffled]
+
+    def validate(self) -> dict[str, float]:
+        logits = predict_texts(self.result, self.valid_tokens)
+        truth = self.valid_targets.argmax(1).numpy()
+        report = classification_report(logits.softmax(1).numpy(), truth, OPEN7)
+        loss = nn.functional.cross_entropy(logits, self.valid_targets).item()
+        return {
+            "valid_accuracy": report["accuracy"],
+            "valid_macro_f1": report["macro_f1"],
+            "valid_loss": loss,
+        }
+
+
+def train(config: TextTrainConfig) -> Path:
+    """Train to the end or continue; returns the run folder."""
+    with workers(config.device) as group:
+        return TextRun(config, group).go()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    try:
+        train(load_config(TextTrainConfig, sys.argv[1], sys.argv[2:]))
+    except MultimodalFerError as error:
+        sys.exit(f"error: {error}")

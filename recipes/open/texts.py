@@ -1,0 +1,152 @@
+"""Emotional text corpora as examples with the labels of open7: GoEmotions, ISEAR, Stack Overflow, MELD.
+
+Splits are the published ones; ISEAR (by subject) and Stack Overflow (by post) have none, so a tenth each is
+held out for validation and test by a hash of the name, the same on every machine.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+from numpy.typing import NDArray
+
+from multimodal_fer.errors import DataError
+from multimodal_fer.labels import OPEN7, TEXT_TO_OPEN7
+
+PARTS = ("train", "validation", "test")
+GOEMOTIONS_FILES = {
+    "train": "ekman_train.tsv",
+    "validation": "ekman_dev.tsv",
+    "test": "ekman_test.tsv",
+}
+MELD_FILES = {"train": "train_sent_emo.csv", "validation": "dev_sent_emo.csv"}
+
+
+class Example(NamedTuple):
+    """One text with all the labels it was given, by name."""
+
+    text: str
+    labels: tuple[str, ...]
+
+
+def read_goemotions(folder: Path, part: str) -> list[Example]:
+    """GoEmotions by Ekman's six and neutral (Demszky et al. 2020); a comment can have several."""
+    path = folder / "ekman_labels.txt"
+    names = _lines(path)
+    table = folder / GOEMOTIONS_FILES[part]
+    examples = []
+    for number, line in enumerate(_lines(table), start=1):
+        columns = line.split("\t")
+        try:
+            labels = [names[int(index)] for index in columns[1].split(",")]
+        except (IndexError, ValueError):
+            raise DataError(
+                f"{table}, row {number}: expected a text and numbers of {path.name}, found "
+                f"{line[:60]!r}; take the table as published"
+            ) from None
+        examples.append(_example(columns[0], labels, f"{table}, row {number}"))
+    return examples
+
+
+def read_isear(folder: Path, part: str) -> list[Example]:
+    """Situations in which people felt something (Scherer and Wallbott 1994); no shame, no guilt."""
+    return [
+        _example(row["text"], [row["label"]], where)
+        for where, row in _rows(folder / "isear.tsv", ("subject", "label", "nonresponse", "text"))
+        if row["nonresponse"] == "0"
+        and row["label"] in TEXT_TO_OPEN7
+        and _held_out(row["subject"]) == part
+    ]
+
+
+def read_stack_overflow(folder: Path, part: str) -> list[Example]:
+    """People writing about software (Novielli et al. 2018); a post can have several labels."""
+    return [
+        _example(row["text"], row["labels"].split(","), where)
+        for where, row in _rows(folder / "so_emotion.tsv", ("id", "text", "labels"))
+        if _held_out(row["id"]) == part
+    ]
+
+
+def read_meld(folder: Path, part: str) -> list[Example]:
+    """Dialogue of a television series (Poria et al. 2019): to measure with, not to train on."""
+    if part not in MELD_FILES:
+        return []
+    table = folder / MELD_FILES[part]
+    return [
+        _example(row["Utterance"], [row["Emotion"]], where)
+        for where, row in _rows(table, ("Utterance", "Emotion"), delimiter=",")
+    ]
+
+
+READERS = {
+    "goemotions": read_goemotions,
+    "isear": read_isear,
+    "so_emotion": read_stack_overflow,
+    "meld": read_meld,
+}
+
+
+def read_texts(root: str | Path, corpora: Sequence[str], part: str) -> list[Example]:
+    """All examples of one part of the named corpora, each in the folder of its name.
+
+    Raises `DataError` naming the file and row.
+    """
+    examples: list[Example] = []
+    for corpus in corpora:
+        if corpus not in READERS:
+            raise DataError(f"unknown corpus {corpus!r}; known: {', '.join(READERS)}")
+        examples += READERS[corpus](Path(root) / corpus, part)
+    return examples
+
+
+def targets_of(examples: Sequence[Example]) -> NDArray[numpy.float32]:
+    """Each label's share (N, 7) in the order of `OPEN7`."""
+    targets = numpy.zeros((len(examples), len(OPEN7)), numpy.float32)
+    for row, example in enumerate(examples):
+        for label in example.labels:
+            targets[row, OPEN7.index(label)] = 1 / len(example.labels)
+    return targets
+
+
+def _example(text: str, labels: Sequence[str], where: str) -> Example:
+    unknown = [label for label in labels if label not in TEXT_TO_OPEN7]
+    if unknown:
+        raise DataError(
+            f"{where}: unknown label {unknown[0]!r}; known: {', '.join(sorted(TEXT_TO_OPEN7))}"
+        )
+    return Example(text, tuple(sorted({TEXT_TO_OPEN7[label] for label in labels})))
+
+
+def _held_out(name: str) -> str:
+    digit = sha256(name.encode()).digest()[0] % 10
+    return "test" if digit == 0 else "validation" if digit == 1 else "train"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); unpack the corpus again") from None
+
+
+def _rows(
+    table: Path, columns: Sequence[str], delimiter: str = "\t"
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows by column name, each with the words that an error should start with."""
+    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    rows = csv.DictReader(_lines(table), delimiter=delimiter, quoting=quoting)
+    if missing := [name for name in columns if name not in (rows.fieldnames or ())]:
+        raise DataError(
+            f"{table}, row 1: expected the columns {', '.join(columns)}, found no "
+            f"{', '.join(missing)}; take the table as published"
+        )
+    for number, row in enumerate(rows, start=2):
+        if any(row[name] is None for name in columns):
+            raise DataError(
+                f"{table}, row {number}: has too few columns; take the table as published"
+            )
+        yield f"{table}, row {number}", row
