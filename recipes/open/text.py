@@ -23,7 +23,7 @@ from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
-from multimodal_fer.models.pretrained import PretrainedText, pad_tokens
+from multimodal_fer.models.pretrained import pad_tokens
 from multimodal_fer.sampling import draw_order
 from multimodal_fer.training import (
     Run,
@@ -34,10 +34,8 @@ from multimodal_fer.training import (
     warmed_average,
     workers,
 )
-from multimodal_fer.vocabulary import Vocabulary, find_glove, read_word_vectors, tokenize
+from multimodal_fer.vocabulary import UNKNOWN_NUMBER, Vocabulary, find_glove, read_word_vectors
 from recipes.open.texts import read_texts, targets_of
-
-NO_WORD = ["_UNK_"]  # a text without any token still is an example
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,6 @@ class TextTrainConfig:
     limit: int = 0  # use only so many texts of each part; 0 means all
 
 
-def make_vocabulary(texts: Sequence[str], config: TextTrainConfig) -> Vocabulary:
-    return Vocabulary.build(texts, config.smallest_count, config.largest)
-
-
 def load_vectors(config: TextTrainConfig, vocabulary: Vocabulary) -> Tensor | None:
     """Word vectors (V, D) in the vocabulary's order, where the configuration asks for some."""
     if config.vectors == "none":
@@ -77,6 +71,13 @@ def load_vectors(config: TextTrainConfig, vocabulary: Vocabulary) -> Tensor | No
     found = read_word_vectors(path, vocabulary.tokens, seed=config.seed)
     print(f"word vectors: {found.coverage:.1%} of {len(vocabulary)} words", flush=True)
     return torch.as_tensor(found.vectors)
+
+
+def encode_texts(model: Any, vocabulary: Vocabulary | None, texts: Sequence[str]) -> list[Tensor]:
+    """Numbers of tokens of each text, as its network reads them; one without any gets the unknown word."""
+    if vocabulary is None:
+        return model.tokenise(texts)
+    return [torch.tensor(vocabulary.encode(text) or [UNKNOWN_NUMBER]) for text in texts]
 
 
 @torch.no_grad()
@@ -106,22 +107,23 @@ class TextRun(Run):
             for part in ("train", "validation")
         )
         texts = [example.text for example in training]
+        vocabulary, vectors, sizes = None, None, {}
         if config.model == "words":
-            self.vocabulary = make_vocabulary(texts, config)
-            self.about["vocabulary"] = list(self.vocabulary.tokens)
-            vectors = load_vectors(config, self.vocabulary)
-            sizes: dict[str, Any] = {"vocabulary_size": len(self.vocabulary)}
-            if vectors is not None:
-                sizes["word_size"] = vectors.shape[1]
-            self.model = build(config.model, {"labels": OPEN7} | sizes | config.settings)
-            if vectors is not None:
-                self.model.set_word_vectors(vectors)
-        else:
-            self.model = build(config.model, {"labels": OPEN7} | config.settings)
+            vocabulary = Vocabulary.build(texts, config.smallest_count, config.largest)
+            vectors = load_vectors(config, vocabulary)
+            sizes["vocabulary_size"] = len(vocabulary)
+            self.about["vocabulary"] = list(vocabulary.tokens)
+        if vectors is not None:
+            sizes["word_size"] = vectors.shape[1]
+        self.about["settings"] = {"labels": OPEN7} | sizes | config.settings
+        self.model = build(config.model, self.about["settings"])
+        if vectors is not None:
+            self.model.set_word_vectors(vectors)
         self.model.to(group.device)
-        self.tokens = self.encode(texts)
+        self.tokens = encode_texts(self.model, vocabulary, texts)
         self.targets = torch.from_numpy(targets_of(training))
-        self.valid_tokens = self.encode([example.text for example in validation])
+        asked = [example.text for example in validation]
+        self.valid_tokens = encode_texts(self.model, vocabulary, asked)
         self.valid_targets = torch.from_numpy(targets_of(validation))
         self.average = AveragedModel(
             self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
@@ -131,15 +133,6 @@ class TextRun(Run):
         self.schedule = OneCycleLR(
             self.optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.2
         )
-
-    def encode(self, texts: Sequence[str]) -> list[Tensor]:
-        """Numbers of tokens of each text; one without any gets the unknown word."""
-        if isinstance(self.model, PretrainedText):
-            return self.model.tokenise(texts)
-        return [
-            torch.tensor(self.vocabulary.encode(text if tokenize(text) else NO_WORD[0]))
-            for text in texts
-        ]
 
     @property
     def parts(self) -> dict[str, Any]:

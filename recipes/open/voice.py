@@ -151,7 +151,8 @@ class VoiceRun(Run):
         self.speech = load_speech(config.data)
         self.parts_of_speech = split_speakers(self.speech, config)
         self.labels = label_names(self.speech, config)
-        self.model = build(config.model, {"labels": self.labels} | config.settings).to(group.device)
+        self.about["settings"] = {"labels": self.labels} | config.settings
+        self.model = build(config.model, self.about["settings"]).to(group.device)
         self.average = AveragedModel(
             self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
         )

@@ -1,0 +1,119 @@
+"""Measure a text network, or a run in progress, by named protocols.
+
+    python -m recipes.open.evaluate_text runs/text FOLDER valid
+    python -m recipes.open.evaluate_text weights/text-open7-words FOLDER test
+
+`goemotions-ekman`: macro-F1 over six emotions and neutral of all labels that each comment has, as Demszky et
+al. 2020 report it (biLSTM 0.53, BERT 0.64); a label is given where its score reaches a threshold, fitted for
+each label on the validation part. `goemotions-one`, `isear`, `so_emotion`: the strongest label alone, on
+texts with one label. `meld`: MELD's development part, never trained on, weighted F1. Look at `test` once per model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+
+from multimodal_fer.files import write_json
+from multimodal_fer.labels import OPEN7
+from multimodal_fer.metrics import classification_report
+from multimodal_fer.training import provenance, run_command
+from recipes.open.runs import Trained, load_trained
+from recipes.open.text import encode_texts, predict_texts
+from recipes.open.texts import Example, read_texts, targets_of
+
+PARTS = {"valid": "validation", "test": "test"}
+RESULTS = Path(__file__).parent / "results"
+THRESHOLDS = [number / 100 for number in range(5, 80)]
+
+Scores = NDArray[numpy.float32]
+
+
+def judge(trained: Trained, examples: Sequence[Example]) -> Scores:
+    """Calibrated scores (N, 7)."""
+    tokens = encode_texts(trained.model, trained.vocabulary, [example.text for example in examples])
+    logits = predict_texts(trained.model, tokens) / trained.model.config.temperature
+    return logits.softmax(1).numpy()
+
+
+def fit_thresholds(scores: Scores, truth: NDArray[numpy.bool_]) -> list[float]:
+    """For each label the threshold with the best F1."""
+    return [
+        max(THRESHOLDS, key=lambda t: f1_score(truth[:, label], scores[:, label] >= t))
+        for label in range(scores.shape[1])
+    ]
+
+
+def all_labels(scores: Scores, thresholds: Sequence[float]) -> NDArray[numpy.bool_]:
+    """Every label over its threshold; the strongest where none is."""
+    given = scores >= numpy.array(thresholds)
+    strongest = numpy.eye(scores.shape[1], dtype=bool)[scores.argmax(1)]
+    return numpy.where(given.any(1, keepdims=True), given, strongest)
+
+
+def by_all_labels(trained: Trained, folder: str, part: str) -> dict[str, Any]:
+    """The protocol of the GoEmotions paper."""
+    fitted_on = read_texts(folder, ["goemotions"], "validation")
+    examples = read_texts(folder, ["goemotions"], part)
+    thresholds = fit_thresholds(judge(trained, fitted_on), targets_of(fitted_on) > 0)
+    truth = targets_of(examples) > 0
+    given = all_labels(judge(trained, examples), thresholds)
+    each = [float(f1_score(truth[:, label], given[:, label])) for label in range(len(OPEN7))]
+    return {
+        "texts": len(examples),
+        "macro_f1": float(numpy.mean(each)),
+        "f1": dict(zip(OPEN7, each, strict=True)),
+        "thresholds": dict(zip(OPEN7, thresholds, strict=True)),
+    }
+
+
+def by_strongest(trained: Trained, examples: Sequence[Example]) -> dict[str, Any]:
+    """All figures of the strongest label, on texts that have one label."""
+    single = [example for example in examples if len(example.labels) == 1]
+    scores = judge(trained, single)
+    truth = targets_of(single).argmax(1)
+    report = classification_report(scores, truth, OPEN7)
+    report["texts"] = report.pop("images")
+    weighted = f1_score(truth, scores.argmax(1), average="weighted")
+    return report | {"weighted_f1": float(weighted)}
+
+
+def measure(trained: Trained, folder: str, part: str) -> dict[str, Any]:
+    """Every protocol's figures; MELD has one part that counts, in both."""
+    figures = {"goemotions-ekman": by_all_labels(trained, folder, part)}
+    for corpus in ("goemotions", "isear", "so_emotion"):
+        name = "goemotions-one" if corpus == "goemotions" else corpus
+        figures[name] = by_strongest(trained, read_texts(folder, [corpus], part))
+    figures["meld"] = by_strongest(trained, read_texts(folder, ["meld"], "validation"))
+    return figures
+
+
+def main(name: str, folder: str, split: str) -> None:
+    """Evaluate, print and write the result file."""
+    torch.manual_seed(0)
+    trained = load_trained(name)
+    figures = measure(trained, folder, PARTS[split])
+    result = {
+        "name": trained.name,
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        "split": split,
+        **provenance(f"python -m recipes.open.evaluate_text {name} FOLDER {split}"),
+        "training": trained.training,
+        "protocols": figures,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"{trained.name}.{split}.json", result)
+    for protocol, row in figures.items():
+        shown = ("macro_f1", "accuracy", "uar", "weighted_f1", "calibration_error")
+        print(
+            f"{protocol} ({row['texts']}):",
+            "  ".join(f"{k} {row[k]:.4f}" for k in shown if k in row),
+        )
+
+
+if __name__ == "__main__":
+    run_command(main, __doc__, 3)

@@ -1,0 +1,37 @@
+"""Run folders and weights folders of this recipe, read alike."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multimodal_fer.hub import find_weights, load_model, load_reader, read_config
+from multimodal_fer.models import build
+from multimodal_fer.models.text import Reader, WordNetwork
+from multimodal_fer.training import CHECKPOINT, load_checkpoint, result_state, training_record
+from multimodal_fer.vocabulary import Vocabulary
+
+
+class Trained(NamedTuple):
+    """What a training came to."""
+
+    name: str
+    model: Any
+    vocabulary: Vocabulary | None
+    training: dict[str, Any]
+
+
+def load_trained(name: str) -> Trained:
+    """A weights folder or a run folder."""
+    if (Path(name) / CHECKPOINT).is_file():
+        checkpoint = load_checkpoint(Path(name) / CHECKPOINT)
+        model = build(checkpoint["config"]["model"], checkpoint["settings"])
+        model.load_state_dict(result_state(checkpoint))
+        words = checkpoint.get("vocabulary")
+        vocabulary = Vocabulary(tuple(words)) if words else None
+        return Trained(Path(name).name, model.eval(), vocabulary, training_record(checkpoint))
+    folder = find_weights(name)
+    training = read_config(folder).get("training", {})
+    model = load_model(folder)
+    if isinstance(model, WordNetwork):
+        reader: Reader = load_reader(folder)
+        return Trained(folder.name, reader.network, reader.vocabulary, training)
+    return Trained(folder.name, model, None, training)
