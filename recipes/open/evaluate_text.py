@@ -6,7 +6,8 @@
 `goemotions-ekman`: macro-F1 over six emotions and neutral of all labels that each comment has, as Demszky et
 al. 2020 report it (biLSTM 0.53, BERT 0.64); a label is given where its score reaches a threshold, fitted for
 each label on the validation part. `goemotions-one`, `isear`, `so_emotion`: the strongest label alone, on
-texts with one label. `meld`: MELD's development part, never trained on, weighted F1. Look at `test` once per model.
+texts with one label. `meld`:
+MELD's development part, never trained on, weighted F1. Look at `test` once a model.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,172 @@
+"""Measure voice networks on speakers they never heard, in the studio and as people's recordings sound.
+
+    python -m recipes.open.evaluate_voice ravdess runs/speech runs/ravdess-0 runs/ravdess-1 ...
+
+Each run is measured on its own test fold; the result is the mean over the folds and the spread between them.
+`babble`, `room`, `telephone` and `codec` change the test's sound: three other voices at 10 dB, a room with
+0.5 s of echo and pink noise at 20 dB, 300 to 3400 Hz, and Opus at 24 kbit/s. Writes `results/NAME.json`.
+"""
+
+import io
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy
+import torch
+from torch import Tensor
+
+from multimodal_fer.errors import DataError, MultimodalFerError
+from multimodal_fer.files import write_json
+from multimodal_fer.media import SAMPLE_RATE
+from multimodal_fer.metrics import classification_report
+from multimodal_fer.training import CHECKPOINT, load_checkpoint, provenance, training_record
+from recipes.open.prepare import Speech, load_speech
+from recipes.open.runs import load_trained
+from recipes.open.sounds import babble, in_room, mix, narrow, pink
+from recipes.open.voice import VoiceTrainConfig, label_names, predict_voices, split_speakers
+
+RESULTS = Path(__file__).parent / "results"
+BABBLE_DECIBELS, ROOM_SECONDS, ROOM_DECIBELS = 10.0, 0.5, 20.0
+TELEPHONE = (300.0, 3400.0)
+CODEC_RATE = 24_000  # bits a second
+
+Change = Callable[[list[Tensor]], list[Tensor]]
+
+
+def as_batch(change: Callable[[Tensor, Tensor, torch.Generator], Tensor]) -> Change:
+    """Apply a change of padded batches to a list of waveforms, always with the same draws."""
+
+    def changed(waveforms: list[Tensor]) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        found = []
+        for start in range(0, len(waveforms), 32):
+            group = waveforms[start : start + 32]
+            lengths_B = torch.tensor([len(waveform) for waveform in group])
+            padded_BN = torch.nn.utils.rnn.pad_sequence(group, batch_first=True)
+            rows = change(padded_BN, lengths_B, generator).clamp(-1, 1)
+            found += [row[:length] for row, length in zip(rows, lengths_B.tolist(), strict=True)]
+        return found
+
+    return changed
+
+
+def in_babble(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
+    decibels = torch.tensor([[BABBLE_DECIBELS]])
+    return mix(waveforms_BN, babble(waveforms_BN, generator), lengths_B, decibels)
+
+
+def in_noisy_room(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
+    heard_BN = in_room(waveforms_BN, torch.tensor([[ROOM_SECONDS]]), generator)
+    return mix(heard_BN, pink(heard_BN, generator), lengths_B, torch.tensor([[ROOM_DECIBELS]]))
+
+
+def by_telephone(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
+    low, high = (torch.tensor([[edge]]) for edge in TELEPHONE)
+    return narrow(waveforms_BN, low, high)
+
+
+def through_codec(waveforms: list[Tensor]) -> list[Tensor]:
+    """Encoded as Opus at 24 kbit/s and decoded again."""
+    return [_encoded(waveform) for waveform in waveforms]
+
+
+def _encoded(waveform_N: Tensor) -> Tensor:
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as container:
+        stream: Any = container.add_stream("libopus", rate=48_000, layout="mono")
+        stream.bit_rate = CODEC_RATE
+        samples = (waveform_N.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()[None]
+        frame = av.AudioFrame.from_ndarray(numpy.ascontiguousarray(samples), "s16", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=48_000)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as container:
+        resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
+        pieces = [p for f in container.decode(audio=0) for p in resampler.resample(f)]
+        pieces += resampler.resample(None)
+    decoded = numpy.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    return torch.from_numpy(decoded[: len(waveform_N)].astype(numpy.float32) / 32768)
+
+
+CONDITIONS: dict[str, Change] = {
+    "clean": lambda waveforms: waveforms,
+    "babble": as_batch(in_babble),
+    "room": as_batch(in_noisy_room),
+    "telephone": as_batch(by_telephone),
+    "codec": through_codec,
+}
+
+
+def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
+    """Figures of one run on its own test speakers, for each condition."""
+    checkpoint = load_checkpoint(Path(name) / CHECKPOINT)
+    config = VoiceTrainConfig(**checkpoint["config"])
+    part = split_speakers(speech, config)["test"]
+    if not part.clips:
+        raise DataError(f"{name}: has no test speakers; train it with test_fold=0 or another")
+    trained = load_trained(name)
+    waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
+    figures: dict[str, Any] = {}
+    for condition, change in CONDITIONS.items():
+        logits = predict_voices(trained.model, change(waveforms))
+        report = classification_report(
+            logits.softmax(1).numpy(), part.labels.numpy(), label_names(speech, config)
+        )
+        report["clips"] = report.pop("images")
+        figures[condition] = report
+    speakers = sorted({speech.clips[number].speaker for number in part.clips})
+    return {"speakers": speakers, "training": training_record(checkpoint), "figures": figures}
+
+
+def summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over the folds of what counts."""
+    return {
+        condition: {
+            figure: {
+                "mean": statistics.mean(values),
+                "deviation": statistics.stdev(values) if len(values) > 1 else 0.0,
+            }
+            for figure in ("uar", "accuracy", "macro_f1")
+            for values in [[fold["figures"][condition][figure] for fold in folds]]
+        }
+        for condition in CONDITIONS
+    }
+
+
+def main(name: str, data: str, *runs: str) -> None:
+    """Measure all folds, print and write."""
+    speech = load_speech(data)
+    folds = [measure_fold(run, speech) for run in runs]
+    model = load_trained(runs[0]).model
+    command = f"python -m recipes.open.evaluate_voice {name} {data} {' '.join(runs)}"
+    result = {
+        "name": name,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **provenance(command),
+        "summary": summary(folds),
+        "folds": folds,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"{name}.json", result)
+    for condition, figures in result["summary"].items():
+        uar, accuracy = figures["uar"], figures["accuracy"]
+        print(
+            f"{condition}: UAR {uar['mean']:.4f} ± {uar['deviation']:.4f}, "
+            f"accuracy {accuracy['mean']:.4f} ± {accuracy['deviation']:.4f}"
+        )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except MultimodalFerError as error:
+        sys.exit(f"error: {error}")
