@@ -11,13 +11,12 @@ from multimodal_fer.faces import mean_scores
 from multimodal_fer.hub import Bundle
 from multimodal_fer.labels import FER_PLUS_TO_OPEN7, MODALITIES, fold_scores
 from multimodal_fer.media import SAMPLE_RATE, Waveform
-from multimodal_fer.models.fusion import Evidence
+from multimodal_fer.models.fusion import Evidence, log_of
 from multimodal_fer.models.output import Output
 from multimodal_fer.types import FaceTrack, Scores, Segment, Window, strongest
 
 VOICES_AT_ONCE = 8  # waveforms judged together
 MIN_VOICE = 0.2  # seconds; less says nothing of how something is said
-SMALLEST = 1e-6  # a probability whose logarithm is taken is at least this
 
 
 class Judged(NamedTuple):
@@ -124,13 +123,12 @@ class Judge:
         assert self.bundle.fusion is not None
         config = self.bundle.fusion.config
         embedding = torch.zeros(len(judged), config.embeddings[name])
-        log_scores = torch.zeros(len(judged), config.part_labels[name])
+        scores = torch.zeros(len(judged), config.part_labels[name])
         for row, window in enumerate(judged):
             if name in window:
                 embedding[row] = torch.from_numpy(window[name].embedding)
-                log_scores[row] = torch.tensor(list(window[name].scores.values()))
-        log_scores = log_scores.clamp(min=SMALLEST).log()
-        return Evidence(embedding.to(self.device), log_scores.to(self.device))
+                scores[row] = torch.tensor(list(window[name].scores.values()))
+        return Evidence(embedding.to(self.device), log_of(scores).to(self.device))
 
 
 def judged_rows(output: Output, config: Any) -> list[Judged]:

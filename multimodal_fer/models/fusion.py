@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from multimodal_fer.labels import MODALITIES, OPEN7
 
+SMALLEST = 1e-6  # a probability whose logarithm is taken counts as at least this
 ABSENT = -1e9  # the score of a modality that is not there: its attention becomes zero
 
 
@@ -110,6 +111,11 @@ class LateAttention(nn.Module):
         """One modality in the joint space (B, W): its log-probabilities, corrected by its embedding."""
         both = torch.cat([part.embedding, part.log_scores], dim=1)
         return self.projections[name](both) + self.shortcuts[name](part.log_scores)
+
+
+def log_of(scores: Tensor) -> Tensor:
+    """Logarithms of probabilities, finite for those of zero."""
+    return scores.clamp(min=SMALLEST).log()
 
 
 def mean_of_scores(scores_BMK: Tensor, present_BM: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def _encoded(waveform_N: Tensor) -> Tensor:
             container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
         pieces = [p for f in container.decode(audio=0) for p in resampler.resample(f)]
         pieces += resampler.resample(None)

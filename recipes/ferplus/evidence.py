@@ -1,0 +1,69 @@
+"""What the facial network says of labelled faces, for the fusion: clean, and worse as cameras make them.
+
+    python -m recipes.ferplus.evidence weights/face-ferplus-seresnet runs/ferplus.npz runs/evidence
+
+Writes `face-{train,validation,test}.npz`: the images with a majority label, contempt as disgust (the map of
+the default bundle), in each condition.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from multimodal_fer.evidence import EvidenceSet, log_scores_of
+from multimodal_fer.files import file_hash
+from multimodal_fer.hub import find_weights, load_model
+from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7, OPEN7
+from multimodal_fer.models import FaceNetwork
+from multimodal_fer.training import run_command
+from recipes.ferplus.augment import Augmentation, augment
+from recipes.ferplus.prepare import load_split
+from recipes.ferplus.votes import counted, majority_targets
+
+PARTS = {"train": "train", "valid": "validation", "test": "test"}
+CONDITIONS = {
+    "clean": Augmentation(),
+    "turned": Augmentation(flip=0.5, rotation=20, scale=0.12, shift=0.12),
+    "blurred": Augmentation(blur=1.0, coarsest=4),
+    "compressed": Augmentation(jpeg=1.0),
+    "covered": Augmentation(erase=1.0),
+    "dark and noisy": Augmentation(gamma=0.7, side_light=1.0, noise=1.0),
+}
+BATCH = 256
+
+
+@torch.inference_mode()
+def judge(model: FaceNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings (N, D) and log scores (N, L)."""
+    outputs = [model(chunk) for chunk in images.split(BATCH)]
+    scores = [log_scores_of(output, model.config.temperature) for output in outputs]
+    return torch.cat([output.embedding for output in outputs]), torch.cat(scores)
+
+
+def main(name: str, archive: str, folder: str) -> None:
+    """Judge every part in every condition, and write."""
+    weights = find_weights(name)
+    model = load_model(weights)
+    places = torch.tensor([OPEN7.index(FER_PLUS_TO_OPEN7[label]) for label in FER_PLUS])
+    for split, part_name in PARTS.items():
+        part = load_split(archive, split)
+        targets = majority_targets(part.votes)
+        usable = counted(targets)
+        images = torch.from_numpy(part.images[usable])
+        generator = torch.Generator().manual_seed(1)
+        judged = [judge(model, augment(images, c, generator)) for c in CONDITIONS.values()]
+        evidence = EvidenceSet(
+            torch.stack([embedding for embedding, _ in judged]),
+            torch.stack([scores for _, scores in judged]),
+            places[torch.from_numpy(targets[usable].argmax(axis=1))],
+            tuple(CONDITIONS),
+            tuple(model.config.labels),
+            file_hash(weights / "model.safetensors"),
+        )
+        evidence.save(Path(folder) / f"face-{part_name}.npz")
+        print(f"{part_name}: {len(usable)} faces in {len(CONDITIONS)} conditions", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main, __doc__, 3)

@@ -1,0 +1,140 @@
+"""What the voice or the text network says of labelled examples, for the fusion: clean, and worse.
+
+    python -m recipes.open.evidence voice weights/voice-open7-crnn runs/speech runs/evidence
+    python -m recipes.open.evidence text weights/text-open7-words FOLDER runs/evidence
+
+Writes `voice-PART.npz` or `text-PART.npz` for train, validation and test. Speakers are dealt into the parts
+as the network's own training dealt them, so `validation` and `test` are voices that it never heard.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multimodal_fer.errors import ConfigError
+from multimodal_fer.evidence import EvidenceSet, log_scores_of
+from multimodal_fer.files import file_hash
+from multimodal_fer.hub import find_weights
+from multimodal_fer.models.pretrained import pad_tokens
+from multimodal_fer.training import run_command
+from recipes.open.evaluate_voice import CONDITIONS as HEARD
+from recipes.open.prepare import load_speech
+from recipes.open.runs import Trained, load_trained
+from recipes.open.text import encode_texts
+from recipes.open.texts import PARTS, read_texts, targets_of
+from recipes.open.voice import VoiceTrainConfig, pad_waveforms, split_speakers
+
+BATCH = 64
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def judge(
+    examples: Sequence[Tensor], collate: Callable[[list[Tensor]], tuple[Tensor, Tensor]], model: Any
+) -> tuple[Tensor, Tensor]:
+    """Embeddings (N, D) and log scores (N, L)."""
+    embeddings, scores = [], []
+    with torch.inference_mode():
+        for start in range(0, len(examples), BATCH):
+            output = model(*collate(list(examples[start : start + BATCH])))
+            embeddings.append(output.embedding.float())
+            scores.append(log_scores_of(output, model.config.temperature))
+    return torch.cat(embeddings), torch.cat(scores)
+
+
+def misheard(text: str, chance: random.Random, share: float = 0.25) -> str:
+    """As speech recognition mangles it: words missing, doubled or in another's place."""
+    words = text.split()
+    found: list[str] = []
+    for word in words:
+        draw = chance.random()
+        if draw >= share:
+            found.append(word)
+        elif draw < share / 3:
+            found.append(chance.choice(words))
+        elif draw < share / 2:
+            found += [word, word]
+    return " ".join(found) or text
+
+
+def mistyped(text: str, chance: random.Random, share: float = 0.06) -> str:
+    """With letters left out or wrong."""
+    typed = [
+        letter
+        if chance.random() >= share or not letter.isalpha()
+        else chance.choice(["", *LETTERS])
+        for letter in text
+    ]
+    return "".join(typed)
+
+
+def first_words(text: str, chance: random.Random) -> str:
+    """Cut off after a third, as an utterance at the wrong place."""
+    words = text.split()
+    return " ".join(words[: max(1, len(words) // 3)])
+
+
+READ: dict[str, Callable[[str, random.Random], str]] = {
+    "clean": lambda text, chance: text,
+    "misheard": misheard,
+    "mistyped": mistyped,
+    "cut": first_words,
+}
+
+
+def voice_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], Tensor, list[str]]:
+    """Judged in each condition, the labels, and the names of the conditions."""
+    known = VoiceTrainConfig.__dataclass_fields__
+    settings: dict[str, Any] = {k: v for k, v in trained.training.items() if k in known}
+    config = replace(VoiceTrainConfig(**settings), data=data)
+    if config.labels != "open7":
+        raise ConfigError(f"{trained.name}: answers with {config.labels} labels, open7 are needed")
+    speech = load_speech(data)
+    chosen = split_speakers(speech, config)[part]
+    waveforms = [torch.from_numpy(speech.waveform(number)) for number in chosen.clips]
+    judged = [judge(change(waveforms), pad_waveforms, trained.model) for change in HEARD.values()]
+    return judged, chosen.labels, list(HEARD)
+
+
+def text_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], Tensor, list[str]]:
+    corpora = trained.training["corpora"]
+    examples = [e for e in read_texts(data, corpora, part) if len(e.labels) == 1]
+    labels = torch.from_numpy(targets_of(examples)).argmax(1)
+    judged = []
+    for change in READ.values():
+        chance = random.Random(1)
+        texts = [change(example.text, chance) for example in examples]
+        tokens = encode_texts(trained.model, trained.vocabulary, texts)
+        judged.append(judge(tokens, pad_tokens, trained.model))
+    return judged, labels, list(READ)
+
+
+MAKERS = {"voice": voice_evidence, "text": text_evidence}
+
+
+def main(modality: str, name: str, data: str, folder: str) -> None:
+    """Judge every part in every condition, and write."""
+    if modality not in MAKERS:
+        raise ConfigError(f"modality {modality!r}: expected one of {', '.join(MAKERS)}")
+    weights = find_weights(name)
+    trained = load_trained(name)
+    for part in PARTS:
+        judged, labels, conditions = MAKERS[modality](trained, data, part)
+        evidence = EvidenceSet(
+            torch.stack([embedding for embedding, _ in judged]),
+            torch.stack([scores for _, scores in judged]),
+            labels,
+            tuple(conditions),
+            tuple(trained.model.config.labels),
+            file_hash(weights / "model.safetensors"),
+        )
+        evidence.save(Path(folder) / f"{modality}-{part}.npz")
+        print(f"{part}: {len(labels)} examples in {len(conditions)} conditions", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main, __doc__, 4)
