@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy
+import torch
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
+from torch import Tensor
+from torch.nn import functional
 
 CALIBRATION_BINS = 15
 RESAMPLES = 1000
@@ -85,3 +88,18 @@ def bootstrap_intervals(
     low, high = numpy.percentile(figures, [2.5, 97.5], axis=0)
     names = ("accuracy", "uar")
     return {name: (float(low[k]), float(high[k])) for k, name in enumerate(names)}
+
+
+def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+    """The divisor of the logits with the lowest cross-entropy on validation data (Guo et al. 2017)."""
+    log_temperature = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], lr=0.1, max_iter=100)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(logits / log_temperature.exp(), targets)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return float(log_temperature.detach().exp())

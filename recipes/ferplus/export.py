@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from multimodal_fer.errors import DataError
 from multimodal_fer.hub import save_model
+from multimodal_fer.metrics import fit_temperature
 from multimodal_fer.training import (
     CHECKPOINT,
     current_commit,
@@ -27,21 +27,6 @@ from recipes.ferplus.views import predict
 
 RARE = 0.03  # share of the training targets under which a class is rare
 ALLOWED_LOSS = 0.002  # of validation accuracy, for the sake of rare classes
-
-
-def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The divisor of the logits with the lowest cross-entropy on validation data (Guo et al. 2017)."""
-    log_temperature = torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_temperature], lr=0.1, max_iter=100)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = functional.cross_entropy(logits / log_temperature.exp(), targets)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return float(log_temperature.detach().exp())
 
 
 def lift_rare(logits: Tensor, truth: Tensor, frequency: Tensor) -> tuple[float, Tensor]:

@@ -41,10 +41,15 @@ def judge(trained: Trained, examples: Sequence[Example]) -> Scores:
     return logits.softmax(1).numpy()
 
 
+def f1(truth: NDArray[numpy.bool_], given: NDArray[numpy.bool_]) -> float:
+    """F1 of one label; zero where it neither is there nor was given."""
+    return float(f1_score(truth, given, zero_division=0.0))  # type: ignore[arg-type]
+
+
 def fit_thresholds(scores: Scores, truth: NDArray[numpy.bool_]) -> list[float]:
     """For each label the threshold with the best F1."""
     return [
-        max(THRESHOLDS, key=lambda t: f1_score(truth[:, label], scores[:, label] >= t))
+        max(THRESHOLDS, key=lambda t: f1(truth[:, label], scores[:, label] >= t))
         for label in range(scores.shape[1])
     ]
 
@@ -63,7 +68,7 @@ def by_all_labels(trained: Trained, folder: str, part: str) -> dict[str, Any]:
     thresholds = fit_thresholds(judge(trained, fitted_on), targets_of(fitted_on) > 0)
     truth = targets_of(examples) > 0
     given = all_labels(judge(trained, examples), thresholds)
-    each = [float(f1_score(truth[:, label], given[:, label])) for label in range(len(OPEN7))]
+    each = [f1(truth[:, label], given[:, label]) for label in range(len(OPEN7))]
     return {
         "texts": len(examples),
         "macro_f1": float(numpy.mean(each)),

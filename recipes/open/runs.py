@@ -23,7 +23,7 @@ def load_trained(name: str) -> Trained:
     """A weights folder or a run folder."""
     if (Path(name) / CHECKPOINT).is_file():
         checkpoint = load_checkpoint(Path(name) / CHECKPOINT)
-        model = build(checkpoint["config"]["model"], checkpoint["settings"])
+        model = build(checkpoint["config"].get("model", "late-attention"), checkpoint["settings"])
         model.load_state_dict(result_state(checkpoint))
         words = checkpoint.get("vocabulary")
         vocabulary = Vocabulary(tuple(words)) if words else None

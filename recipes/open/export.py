@@ -1,0 +1,108 @@
+"""Turn a finished run into a weights folder, calibrated on its validation part.
+
+    python -m recipes.open.export runs/voice-open7 weights/voice-open7-crnn
+    python -m recipes.open.export runs/text-open7 weights/text-open7-words
+    python -m recipes.open.export runs/fusion weights/fusion-open7
+
+The run's configuration says where its data lie; `data=FOLDER` at the end names another place.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multimodal_fer.errors import DataError, MultimodalFerError
+from multimodal_fer.hub import save_model
+from multimodal_fer.metrics import fit_temperature
+from multimodal_fer.training import CHECKPOINT, current_commit, load_checkpoint
+from recipes.open import fusion, text, voice
+from recipes.open.prepare import load_speech
+from recipes.open.runs import Trained, load_trained
+from recipes.open.texts import read_texts, targets_of
+
+LICENCE = {
+    "voice": "CC BY-NC-SA 4.0, as RAVDESS and nEMO are",
+    "text": "research use; GoEmotions CC BY 4.0, Stack Overflow CC BY-SA, ISEAR research",
+    "fusion": "research use, as its parts",
+}
+
+
+def voice_validation(trained: Trained, config: voice.VoiceTrainConfig) -> tuple[Tensor, Tensor]:
+    """Logits and labels of the validation speakers."""
+    speech = load_speech(config.data)
+    part = voice.split_speakers(speech, config)["validation"]
+    if not part.clips:
+        raise DataError(f"{trained.name}: has no validation speakers; train with validation_fold=1")
+    waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
+    return voice.predict_voices(trained.model, waveforms), part.labels
+
+
+def text_validation(trained: Trained, config: text.TextTrainConfig) -> tuple[Tensor, Tensor]:
+    examples = read_texts(config.data, config.corpora, "validation")
+    texts = [example.text for example in examples]
+    tokens = text.encode_texts(trained.model, trained.vocabulary, texts)
+    return text.predict_texts(trained.model, tokens), torch.from_numpy(targets_of(examples))
+
+
+def fusion_validation(trained: Trained, config: fusion.FusionTrainConfig) -> tuple[Tensor, Tensor]:
+    _, validation = fusion.split_evidence(fusion.load_sets(config.evidence, "validation"))
+    generator = torch.Generator().manual_seed(2)
+    labels = fusion.draw_labels(20_000, config.prior, generator)
+    batch = validation.draw(labels, config, generator)
+    with torch.no_grad():
+        return trained.model(batch.evidence, batch.present).logits, labels
+
+
+KINDS: dict[str, tuple[Any, Any]] = {
+    "voice": (voice.VoiceTrainConfig, voice_validation),
+    "text": (text.TextTrainConfig, text_validation),
+    "fusion": (fusion.FusionTrainConfig, fusion_validation),
+}
+
+
+def kind_of(config: dict[str, Any]) -> str:
+    """Which of the three trainings wrote a configuration."""
+    return "fusion" if "evidence" in config else "voice" if "wear" in config else "text"
+
+
+def export(run: str, folder: str, data: str = "") -> None:
+    """Write what the finished run came to, whatever its score."""
+    checkpoint = load_checkpoint(Path(run) / CHECKPOINT)
+    done, of = len(checkpoint["epochs"]), checkpoint["config"]["epochs"]
+    if done != of and not checkpoint["config"]["patience"]:
+        raise DataError(f"{run}: {done} of {of} epochs are done; finish the training first")
+    kind = kind_of(checkpoint["config"])
+    make_config, validate = KINDS[kind]
+    config = make_config(**checkpoint["config"])
+    if data:
+        config = replace(config, **{"evidence" if kind == "fusion" else "data": data})
+    trained = load_trained(run)
+    temperature = fit_temperature(*validate(trained, config))
+    model = trained.model
+    model.config = replace(model.config, temperature=round(temperature, 4))
+    about = {
+        "modality": kind,
+        "licence": LICENCE[kind],
+        "training": trained.training,
+        "commit": current_commit(),
+    }
+    if kind == "fusion":
+        about["parts"] = checkpoint["parts"]  # the evidence is of these weights
+    name = checkpoint["config"].get("model", "late-attention")
+    save_model(folder, name, model, about, trained.vocabulary)
+    print(f"temperature {temperature:.3f}; written: {folder}")
+
+
+if __name__ == "__main__":
+    words = [word for word in sys.argv[1:] if not word.startswith("data=")]
+    places = [word.removeprefix("data=") for word in sys.argv[1:] if word.startswith("data=")]
+    if len(words) != 2:
+        sys.exit(__doc__)
+    try:
+        export(*words, *places[:1])
+    except MultimodalFerError as error:
+        sys.exit(f"error: {error}")
