@@ -61,7 +61,10 @@ def export(run: str, archive: str, folder: str) -> None:
     validation = load_examples(here, "valid", SCHEMES[scheme.measured_by], device)
     logits = predict(model, validation.images)
     frequency = training.targets.mean(0).clamp(min=1 / len(training.images))
-    lifted, adjustment = lift_rare(logits, validation.targets.argmax(1), frequency)
+    # Rare classes were drawn frequency ** -balance times as often, so the network expects that many.
+    adjustment = config.balance * frequency.log()
+    lifted, lift = lift_rare(logits + adjustment, validation.targets.argmax(1), frequency)
+    adjustment += lift
     with torch.no_grad():
         model.head.bias += adjustment  # type: ignore[operator]
     temperature = fit_temperature(logits + adjustment, validation.targets)
