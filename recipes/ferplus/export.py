@@ -12,13 +12,8 @@ from torch import Tensor
 from multimodal_fer.errors import DataError
 from multimodal_fer.hub import save_model
 from multimodal_fer.metrics import fit_temperature
-from multimodal_fer.training import (
-    CHECKPOINT,
-    current_commit,
-    load_checkpoint,
-    run_command,
-    training_record,
-)
+from multimodal_fer.run import CHECKPOINT, training_record
+from multimodal_fer.training import current_commit, load_checkpoint, run_command
 from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.runs import result_model
 from recipes.ferplus.schemes import SCHEMES

@@ -5,7 +5,8 @@ from typing import Any
 
 from multimodal_fer.hub import find_weights, load_model, read_config
 from multimodal_fer.models import FaceNetwork, build
-from multimodal_fer.training import CHECKPOINT, load_checkpoint, result_state, training_record
+from multimodal_fer.run import CHECKPOINT, result_state, training_record
+from multimodal_fer.training import load_checkpoint
 from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.schemes import SCHEMES
 

@@ -8,28 +8,18 @@ the result is the last epoch, with `keep = "best"` the one most accurate on Publ
 """
 
 import math
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from multimodal_fer.errors import ConfigError, DataError, MultimodalFerError
+from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import FaceNetwork, build
+from multimodal_fer.run import Run
 from multimodal_fer.sampling import draw_order, rarity
-from multimodal_fer.training import (
-    Run,
-    Workers,
-    decayed_apart,
-    load_config,
-    seed_everything,
-    warmed_average,
-    workers,
-)
+from multimodal_fer.training import Workers, decayed_apart, seed_everything
 from recipes.ferplus.augment import AUGMENTATIONS, augment
 from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.optimisation import OPTIMIZERS, SCHEDULES
@@ -110,9 +100,7 @@ class FaceRun(Run):
         self.model.to(group.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel = group.parallel(self.model)
-        self.average = AveragedModel(
-            self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
-        )
+        self.average = self.averaged(self.model)
         self.training = load_examples(config, "train", self.scheme, group.device)
         if config.teachers:
             self.training = taught(self.training, config, group.device)
@@ -123,20 +111,6 @@ class FaceRun(Run):
         self.optimizer = OPTIMIZERS[config.optimizer](groups, config)
         steps = math.ceil(len(self.training.images) / config.batch)
         self.schedule = SCHEDULES[config.schedule](self.optimizer, config, steps)
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds the state of."""
-        return {
-            "model": self.model,
-            "average": self.average,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-        }
-
-    @property
-    def result(self) -> nn.Module:
-        return self.average.module
 
     def train_epoch(self) -> float:
         """One pass in a random order; returns the mean loss. All draws depend on seed and epoch only."""
@@ -193,16 +167,7 @@ class FaceRun(Run):
         }
 
 
-def train(config: TrainConfig) -> Path:
-    """Train to the end or continue; returns the run folder with `last.pt` and `log.json`."""
-    with workers(config.device) as group:
-        return FaceRun(config, group).go()
-
+train = FaceRun.train
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    try:
-        train(load_config(TrainConfig, sys.argv[1], sys.argv[2:]))
-    except MultimodalFerError as error:
-        sys.exit(f"error: {error}")
+    FaceRun.command(TrainConfig, __doc__)

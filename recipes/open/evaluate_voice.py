@@ -23,7 +23,8 @@ from multimodal_fer.errors import DataError, MultimodalFerError
 from multimodal_fer.files import write_json
 from multimodal_fer.media import SAMPLE_RATE
 from multimodal_fer.metrics import classification_report
-from multimodal_fer.training import CHECKPOINT, load_checkpoint, provenance, training_record
+from multimodal_fer.run import CHECKPOINT, training_record
+from multimodal_fer.training import load_checkpoint, provenance
 from recipes.open.prepare import Speech, load_speech
 from recipes.open.runs import load_trained
 from recipes.open.sounds import babble, in_room, mix, narrow, pink

@@ -18,7 +18,8 @@ from torch import Tensor
 from multimodal_fer.errors import DataError, MultimodalFerError
 from multimodal_fer.hub import save_model
 from multimodal_fer.metrics import fit_temperature
-from multimodal_fer.training import CHECKPOINT, current_commit, load_checkpoint
+from multimodal_fer.run import CHECKPOINT
+from multimodal_fer.training import current_commit, load_checkpoint
 from recipes.open import fusion, text, voice
 from recipes.open.prepare import load_speech
 from recipes.open.runs import Trained, load_trained

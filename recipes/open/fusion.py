@@ -12,7 +12,6 @@ were trained on), a fixed third of it left out to choose the epoch and the tempe
 `evaluate_fusion`.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel
 
-from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.evidence import EvidenceSet
 from multimodal_fer.labels import MODALITIES, OPEN7
 from multimodal_fer.models import build
 from multimodal_fer.models.fusion import Evidence, drop_modalities
-from multimodal_fer.training import (
-    Run,
-    Workers,
-    decayed_apart,
-    load_config,
-    seed_everything,
-    warmed_average,
-    workers,
-)
+from multimodal_fer.run import Run
+from multimodal_fer.training import Workers, decayed_apart, seed_everything
 
 HELD_OUT = 3  # every third example of the validation evidence measures, the others train
 
@@ -153,26 +143,11 @@ class FusionRun(Run):
             "dropout": config.dropout,
         }
         self.model = build("late-attention", self.about["settings"]).to(group.device)
-        self.average = AveragedModel(
-            self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
-        )
+        self.average = self.averaged(self.model)
         self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
         self.schedule = OneCycleLR(
             self.optimizer, config.learning_rate, total_steps=config.steps * config.epochs
         )
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "average": self.average,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-        }
-
-    @property
-    def result(self) -> nn.Module:
-        return self.average.module
 
     def train_epoch(self) -> float:
         config, epoch = self.config, len(self.epochs)
@@ -218,16 +193,7 @@ class FusionRun(Run):
         return {"valid_accuracy": right, "valid_loss": loss}
 
 
-def train(config: FusionTrainConfig) -> Path:
-    """Train to the end or continue; returns the run folder."""
-    with workers(config.device) as group:
-        return FusionRun(config, group).go()
-
+train = FusionRun.train
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    try:
-        train(load_config(FusionTrainConfig, sys.argv[1], sys.argv[2:]))
-    except MultimodalFerError as error:
-        sys.exit(f"error: {error}")
+    FusionRun.command(FusionTrainConfig, __doc__)

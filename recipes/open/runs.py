@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from multimodal_fer.hub import find_weights, load_model, load_reader, read_config
 from multimodal_fer.models import build
 from multimodal_fer.models.text import Reader, WordNetwork
-from multimodal_fer.training import CHECKPOINT, load_checkpoint, result_state, training_record
+from multimodal_fer.run import CHECKPOINT, result_state, training_record
+from multimodal_fer.training import load_checkpoint
 from multimodal_fer.vocabulary import Vocabulary
 
 

@@ -7,7 +7,6 @@ same command continues from there to the same numbers.
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel
 
-from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
 from multimodal_fer.models.pretrained import pad_tokens
+from multimodal_fer.run import Run
 from multimodal_fer.sampling import draw_order
-from multimodal_fer.training import (
-    Run,
-    Workers,
-    decayed_apart,
-    load_config,
-    seed_everything,
-    warmed_average,
-    workers,
-)
+from multimodal_fer.training import Workers, decayed_apart, seed_everything
 from multimodal_fer.vocabulary import UNKNOWN_NUMBER, Vocabulary, find_glove, read_word_vectors
 from recipes.open.texts import read_texts, targets_of
 
@@ -125,27 +115,12 @@ class TextRun(Run):
         asked = [example.text for example in validation]
         self.valid_tokens = encode_texts(self.model, vocabulary, asked)
         self.valid_targets = torch.from_numpy(targets_of(validation))
-        self.average = AveragedModel(
-            self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
-        )
+        self.average = self.averaged(self.model)
         self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
         steps = math.ceil(len(self.tokens) / config.batch)
         self.schedule = OneCycleLR(
             self.optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.2
         )
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "average": self.average,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-        }
-
-    @property
-    def result(self) -> nn.Module:
-        return self.average.module
 
     def train_epoch(self) -> float:
         config, epoch, device = self.config, len(self.epochs), self.group.device
@@ -188,16 +163,7 @@ class TextRun(Run):
         }
 
 
-def train(config: TextTrainConfig) -> Path:
-    """Train to the end or continue; returns the run folder."""
-    with workers(config.device) as group:
-        return TextRun(config, group).go()
-
+train = TextRun.train
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    try:
-        train(load_config(TextTrainConfig, sys.argv[1], sys.argv[2:]))
-    except MultimodalFerError as error:
-        sys.exit(f"error: {error}")
+    TextRun.command(TextTrainConfig, __doc__)

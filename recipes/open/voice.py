@@ -7,30 +7,20 @@ speakers are never heard. With `validation_fold` that fold's are left out too an
 """
 
 import math
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel
 
-from multimodal_fer.errors import ConfigError, DataError, MultimodalFerError
+from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7, SPEECH_TO_OPEN7
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
-from multimodal_fer.training import (
-    Run,
-    Workers,
-    decayed_apart,
-    load_config,
-    seed_everything,
-    warmed_average,
-    workers,
-)
+from multimodal_fer.run import Run
+from multimodal_fer.training import Workers, decayed_apart, seed_everything
 from recipes.open.prepare import Speech, load_speech
 from recipes.open.sounds import WEARS, hide_features, speed_up, wear_out
 from recipes.open.speech import deal_speakers
@@ -153,28 +143,13 @@ class VoiceRun(Run):
         self.labels = label_names(self.speech, config)
         self.about["settings"] = {"labels": self.labels} | config.settings
         self.model = build(config.model, self.about["settings"]).to(group.device)
-        self.average = AveragedModel(
-            self.model, multi_avg_fn=warmed_average(config.average_decay), use_buffers=True
-        )
+        self.average = self.averaged(self.model)
         self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
         self.training = self.parts_of_speech["train"]
         steps = math.ceil(len(self.training.clips) / config.batch)
         self.schedule = OneCycleLR(
             self.optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.25
         )
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "average": self.average,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-        }
-
-    @property
-    def result(self) -> nn.Module:
-        return self.average.module
 
     def draw_waveforms(self, picks: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Clips played at their own speed each, cut to the longest allowed at a random place."""
@@ -229,16 +204,7 @@ class VoiceRun(Run):
         return {"valid_accuracy": report["accuracy"], "valid_uar": report["uar"]}
 
 
-def train(config: VoiceTrainConfig) -> Path:
-    """Train to the end or continue; returns the run folder."""
-    with workers(config.device) as group:
-        return VoiceRun(config, group).go()
-
+train = VoiceRun.train
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    try:
-        train(load_config(VoiceTrainConfig, sys.argv[1], sys.argv[2:]))
-    except MultimodalFerError as error:
-        sys.exit(f"error: {error}")
+    VoiceRun.command(VoiceTrainConfig, __doc__)
