@@ -13,6 +13,7 @@ from multimodal_fer.labels import FER_PLUS_TO_OPEN7, MODALITIES, fold_scores
 from multimodal_fer.media import SAMPLE_RATE, Waveform
 from multimodal_fer.models.fusion import Evidence, log_of
 from multimodal_fer.models.output import Output
+from multimodal_fer.models.sequences import pad
 from multimodal_fer.types import FaceTrack, Scores, Segment, Window, strongest
 
 VOICES_AT_ONCE = 8  # waveforms judged together
@@ -50,9 +51,7 @@ class Judge:
         if network is None:
             return judged
         for batch in _batches(sounds, VOICES_AT_ONCE):
-            waveforms = [torch.from_numpy(waveform) for _, waveform in batch]
-            padded_BN = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
-            lengths_B = torch.tensor([len(waveform) for waveform in waveforms])
+            padded_BN, lengths_B = pad([torch.from_numpy(waveform) for _, waveform in batch])
             with torch.inference_mode():
                 output = network(padded_BN.to(self.device), lengths_B.to(self.device))
             rows = judged_rows(output, network.config)

@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from multimodal_fer.errors import WeightsError
 from multimodal_fer.labels import OPEN7
@@ -36,6 +35,7 @@ from multimodal_fer.models.sequences import (
     AttentiveStatistics,
     MaskedMean,
     check_lengths,
+    pad,
     present,
 )
 
@@ -305,8 +305,7 @@ class PretrainedText(PretrainedEncoder):
 
 def pad_tokens(tokens: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """A batch of tokenised texts: token ids (B, T) and lengths (B,), both int64."""
-    lengths_B = torch.tensor([len(row) for row in tokens])
-    return pad_sequence(list(tokens), batch_first=True), lengths_B
+    return pad(tokens)
 
 
 def _frames(samples: Any, convolutions: Sequence[tuple[int, int]]) -> Any:

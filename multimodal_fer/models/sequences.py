@@ -3,8 +3,17 @@
 Shapes: B sequences, T steps, D values of a step.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+
+def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """One batch (B, T), zero behind each end, and the lengths (B,), int64."""
+    lengths_B = torch.tensor([len(sequence) for sequence in sequences])
+    return pad_sequence(list(sequences), batch_first=True), lengths_B
 
 
 def check_lengths(lengths_B: Tensor, steps: int) -> int:

@@ -23,6 +23,7 @@ from multimodal_fer.errors import DataError, MultimodalFerError
 from multimodal_fer.files import write_json
 from multimodal_fer.media import SAMPLE_RATE
 from multimodal_fer.metrics import classification_report
+from multimodal_fer.models.sequences import pad
 from multimodal_fer.run import CHECKPOINT, training_record
 from multimodal_fer.training import load_checkpoint, provenance
 from recipes.open.prepare import Speech, load_speech
@@ -46,8 +47,7 @@ def as_batch(change: Callable[[Tensor, Tensor, torch.Generator], Tensor]) -> Cha
         found = []
         for start in range(0, len(waveforms), 32):
             group = waveforms[start : start + 32]
-            lengths_B = torch.tensor([len(waveform) for waveform in group])
-            padded_BN = torch.nn.utils.rnn.pad_sequence(group, batch_first=True)
+            padded_BN, lengths_B = pad(group)
             rows = change(padded_BN, lengths_B, generator).clamp(-1, 1)
             found += [row[:length] for row, length in zip(rows, lengths_B.tolist(), strict=True)]
         return found

@@ -20,14 +20,14 @@ from multimodal_fer.errors import ConfigError
 from multimodal_fer.evidence import EvidenceSet, log_scores_of
 from multimodal_fer.files import file_hash
 from multimodal_fer.hub import find_weights
-from multimodal_fer.models.pretrained import pad_tokens
+from multimodal_fer.models.sequences import pad
 from multimodal_fer.training import run_command
 from recipes.open.evaluate_voice import CONDITIONS as HEARD
 from recipes.open.prepare import load_speech
 from recipes.open.runs import Trained, load_trained
 from recipes.open.text import encode_texts
 from recipes.open.texts import PARTS, read_texts, targets_of
-from recipes.open.voice import VoiceTrainConfig, pad_waveforms, split_speakers
+from recipes.open.voice import VoiceTrainConfig, split_speakers
 
 BATCH = 64
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -96,7 +96,7 @@ def voice_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], T
     speech = load_speech(data)
     chosen = split_speakers(speech, config)[part]
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in chosen.clips]
-    judged = [judge(change(waveforms), pad_waveforms, trained.model) for change in HEARD.values()]
+    judged = [judge(change(waveforms), pad, trained.model) for change in HEARD.values()]
     return judged, chosen.labels, list(HEARD)
 
 
@@ -109,7 +109,7 @@ def text_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], Te
         chance = random.Random(1)
         texts = [change(example.text, chance) for example in examples]
         tokens = encode_texts(trained.model, trained.vocabulary, texts)
-        judged.append(judge(tokens, pad_tokens, trained.model))
+        judged.append(judge(tokens, pad, trained.model))
     return judged, labels, list(READ)
 
 

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
-from multimodal_fer.models.pretrained import pad_tokens
+from multimodal_fer.models.sequences import pad
 from multimodal_fer.run import Run
 from multimodal_fer.sampling import draw_order
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
@@ -78,7 +78,7 @@ def predict_texts(model: nn.Module, tokens: Sequence[Tensor], batch: int = 128) 
     order = torch.tensor([len(row) for row in tokens]).argsort(stable=True)
     parts = []
     for picks in order.split(batch):
-        padded, lengths = pad_tokens([tokens[pick] for pick in picks.tolist()])
+        padded, lengths = pad([tokens[pick] for pick in picks.tolist()])
         parts.append(model(padded.to(device), lengths.to(device)).logits.float().cpu())
     logits = torch.cat(parts)
     return torch.empty_like(logits).index_copy_(0, order, logits)
@@ -130,7 +130,7 @@ class TextRun(Run):
         self.model.train()
         total = 0.0
         for picks in self.batches(order, generator):
-            tokens, lengths = pad_tokens([self.tokens[pick] for pick in picks.tolist()])
+            tokens, lengths = pad([self.tokens[pick] for pick in picks.tolist()])
             logits = self.model(tokens.to(device), lengths.to(device)).logits
             loss = nn.functional.cross_entropy(logits, self.targets[picks].to(device))
             self.optimizer.zero_grad(set_to_none=True)

@@ -17,8 +17,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7, SPEECH_TO_OPEN7
+from multimodal_fer.media import SAMPLE_RATE
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
+from multimodal_fer.models.sequences import pad
 from multimodal_fer.run import Run
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
 from recipes.open.prepare import Speech, load_speech
@@ -108,12 +110,6 @@ def split_speakers(speech: Speech, config: VoiceTrainConfig) -> dict[str, Part]:
     }
 
 
-def pad_waveforms(waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """One batch (B, N) and the lengths (B,)."""
-    lengths_B = torch.tensor([len(waveform) for waveform in waveforms])
-    return nn.utils.rnn.pad_sequence(waveforms, batch_first=True), lengths_B
-
-
 @torch.no_grad()
 def predict_voices(model: nn.Module, waveforms: list[Tensor], batch: int = 32) -> Tensor:
     """Logits (N, K); clips of like length are judged together, which changes no answer."""
@@ -123,7 +119,7 @@ def predict_voices(model: nn.Module, waveforms: list[Tensor], batch: int = 32) -
     logits: list[Tensor] = [torch.empty(0)] * len(waveforms)
     for start in range(0, len(order), batch):
         picks = order[start : start + batch]
-        padded, lengths = pad_waveforms([waveforms[number] for number in picks])
+        padded, lengths = pad([waveforms[number] for number in picks])
         answers = model(padded.to(device), lengths.to(device)).logits.float().cpu()
         for number, row in zip(picks, answers, strict=True):
             logits[number] = row
@@ -153,7 +149,7 @@ class VoiceRun(Run):
 
     def draw_waveforms(self, picks: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Clips played at their own speed each, cut to the longest allowed at a random place."""
-        most = round(self.config.longest * 16_000)
+        most = round(self.config.longest * SAMPLE_RATE)
         drawn = []
         for pick in picks.tolist():
             waveform = torch.from_numpy(self.speech.waveform(self.training.clips[pick]))
@@ -174,7 +170,7 @@ class VoiceRun(Run):
         for picks in order.split(config.batch):
             if len(picks) < 2:  # batch normalisation needs company
                 continue
-            waveforms, lengths = pad_waveforms(self.draw_waveforms(picks, generator))
+            waveforms, lengths = pad(self.draw_waveforms(picks, generator))
             waveforms, lengths = waveforms.to(device), lengths.to(device)
             sound = self.model.hear(wear_out(waveforms, lengths, wear, generator), lengths)
             if wear.masks:
