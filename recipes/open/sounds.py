@@ -44,25 +44,26 @@ def wear_out(
 ) -> Tensor:
     """Change each waveform by its own draw; the generator lives on the CPU."""
     device = waveforms_BN.device
+    worn_BN = waveforms_BN.clone()
 
     def draw(low: float, high: float) -> Tensor:
         return (torch.rand(len(lengths_B), 1, generator=generator) * (high - low) + low).to(device)
 
-    if wear.room:
-        chosen = draw(0, 1) < wear.room
-        waveforms_BN = torch.where(
-            chosen, in_room(waveforms_BN, draw(0.15, 0.6), generator), waveforms_BN
-        )
-    if wear.noise:
-        noise_BN = _some_noise(waveforms_BN, draw(0, 3), generator)
-        mixed_BN = mix(waveforms_BN, noise_BN, lengths_B, draw(wear.quietest, wear.cleanest))
-        waveforms_BN = torch.where(draw(0, 1) < wear.noise, mixed_BN, waveforms_BN)
-    if wear.band:
-        narrow_BN = narrow(waveforms_BN, draw(50, 350), draw(3000, 7000))
-        waveforms_BN = torch.where(draw(0, 1) < wear.band, narrow_BN, waveforms_BN)
+    def chosen(share: float) -> Tensor:
+        """Numbers of some waveforms; the others need not be computed."""
+        return (draw(0, 1)[:, 0] < share).nonzero()[:, 0]
+
+    if len(some := chosen(wear.room)):
+        worn_BN[some] = in_room(worn_BN[some], draw(0.15, 0.6)[some], generator)
+    if len(some := chosen(wear.noise)):
+        noise = _some_noise(waveforms_BN, some, draw(0, 3)[some], generator)
+        decibels = draw(wear.quietest, wear.cleanest)
+        worn_BN[some] = mix(worn_BN[some], noise, lengths_B[some], decibels[some])
+    if len(some := chosen(wear.band)):
+        worn_BN[some] = narrow(worn_BN[some], draw(50, 350)[some], draw(3000, 7000)[some])
     if wear.gain:
-        waveforms_BN = waveforms_BN * 10 ** (draw(-wear.gain, wear.gain) / 20)
-    return waveforms_BN.clamp(-1, 1)
+        worn_BN = worn_BN * 10 ** (draw(-wear.gain, wear.gain) / 20)
+    return worn_BN.clamp(-1, 1)
 
 
 def mix(speech_BN: Tensor, noise_BN: Tensor, lengths_B: Tensor, decibels_B1: Tensor) -> Tensor:
@@ -91,10 +92,14 @@ def pink(waveforms_BN: Tensor, generator: torch.Generator) -> Tensor:
     return torch.fft.irfft(spectrum * falling, n=waveforms_BN.shape[1])
 
 
-def _some_noise(waveforms_BN: Tensor, kind_B1: Tensor, generator: torch.Generator) -> Tensor:
-    white_BN = torch.randn(waveforms_BN.shape, generator=generator).to(waveforms_BN.device)
-    coloured_BN = torch.where(kind_B1 < 2, pink(waveforms_BN, generator), white_BN)
-    return torch.where(kind_B1 < 1, babble(waveforms_BN, generator), coloured_BN)
+def _some_noise(
+    waveforms_BN: Tensor, some: Tensor, kind_B1: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Noise for some of the waveforms; the other voices of babble are any of the batch."""
+    noise_BN = pink(waveforms_BN[some], generator)
+    white_BN = torch.randn(noise_BN.shape, generator=generator).to(noise_BN.device)
+    noise_BN = torch.where(kind_B1 < 2, noise_BN, white_BN)
+    return torch.where(kind_B1 < 1, babble(waveforms_BN, generator)[some], noise_BN)
 
 
 def in_room(waveforms_BN: Tensor, seconds_B1: Tensor, generator: torch.Generator) -> Tensor:
