@@ -164,10 +164,15 @@ def save_config(config: Any, path: str | Path) -> None:
     write_json(path, asdict(config))
 
 
-def run_command(function: Callable[..., object], usage: str | None, count: int) -> None:
-    """Call `function` with the words of the command line; a user's mistake ends in one sentence."""
+def run_command(
+    function: Callable[..., object], usage: str | None, count: int, more: bool = False
+) -> None:
+    """Call `function` with the words of the command line; a user's mistake ends in one sentence.
+
+    It takes `count` words, or with `more` at least as many.
+    """
     arguments = sys.argv[1:]
-    if len(arguments) != count:
+    if len(arguments) < count or (len(arguments) > count and not more):
         sys.exit(usage)
     try:
         function(*arguments)

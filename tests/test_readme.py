@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from benchmarks.speed import with_table
 from multimodal_fer.cli import app
 from recipes.ferplus import tables
+from recipes.open import tables as open_tables
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -48,13 +49,10 @@ def test_commands_run(arguments, tmp_path, monkeypatch, portrait):
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize(
-    "path", sorted(tables.pages()), ids=lambda path: str(path.relative_to(ROOT))
-)
-def test_figures_are_those_of_the_result_files(path):
-    assert path.read_text(encoding="utf-8") == tables.pages()[path], (
-        "run: python -m recipes.ferplus.tables"
-    )
+@pytest.mark.parametrize("module", [tables, open_tables], ids=lambda module: module.__name__)
+def test_figures_are_those_of_the_result_files(module):
+    for path, content in module.pages().items():
+        assert path.read_text(encoding="utf-8") == content, f"run: python -m {module.__name__}"
 
 
 def test_speed_is_that_of_the_result_file():

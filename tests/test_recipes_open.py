@@ -24,7 +24,7 @@ from recipes.open import fusion as fusion_recipe
 from recipes.open import text as text_recipe
 from recipes.open import voice as voice_recipe
 from recipes.open.speech import deal_speakers, read_corpus
-from recipes.open.texts import read_texts, targets_of
+from recipes.open.texts import Example, asked_labels, read_texts, targets_of
 
 PITCH = {"neutral": 0.0, "happy": 120.0, "sad": -80.0, "angry": 300.0}
 SAID = {
@@ -269,6 +269,21 @@ def test_texts_have_their_labels_by_name(corpora):
     assert targets.argmax(1).tolist() == [OPEN7.index("sadness"), OPEN7.index("neutral")]
     with pytest.raises(DataError, match="unknown corpus 'novels'"):
         read_texts(root, ["novels"], "train")
+
+
+def test_a_corpus_says_nothing_of_labels_that_it_never_gives():
+    texts = [
+        Example("a", ("anger",), "isear"),
+        Example("b", ("fear",), "isear"),
+        Example("c", ("neutral",), "goemotions"),
+        Example("d", ("fear",), "goemotions"),
+    ]
+    asked = torch.from_numpy(asked_labels(texts))
+    assert asked.sum(1).tolist() == [2, 2, 2, 2] and asked[2, OPEN7.index("neutral")]
+    logits = torch.zeros(4, 7, requires_grad=True)
+    targets = torch.from_numpy(targets_of(texts))
+    torch.nn.functional.cross_entropy(text_recipe.among_asked(logits, asked), targets).backward()
+    assert not logits.grad[0, OPEN7.index("neutral")] and logits.grad[2, OPEN7.index("neutral")] < 0
 
 
 def test_rows_of_texts_that_do_not_fit_are_named(tmp_path):

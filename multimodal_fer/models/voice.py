@@ -33,7 +33,12 @@ class SpeechConfig:
     labels: tuple[str, ...] = OPEN7  # names of the logits, in order
     front: str = "log-mel"  # mel energies through convolutions; or "mfcc", as they are
     bands: int = 64  # of log-mel
-    channels: tuple[int, ...] = (32, 64, 96, 128)  # of convolutions, each of which halves both sides
+    channels: tuple[int, ...] = (
+        32,
+        64,
+        96,
+        128,
+    )  # of convolutions, each of which halves both sides
     normalise: bool = True  # take each value's mean over the utterance out: the microphone's colour
     prosody: bool = False  # 35 values of the whole utterance beside the pooled frames
     units: int = 128  # of the recurrent layer, in each direction

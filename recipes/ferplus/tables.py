@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multimodal_fer.files import fill_block
+from recipes import pages as generated
 from recipes.ferplus.config import TrainConfig
 from recipes.ferplus.evaluate import RESULTS
+from recipes.pages import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 WEIGHTS = "face-ferplus-seresnet"
 VIEWS = {"single": "", "flip_averaged": ", mean with mirror image", "ten_crop": ", ten crops"}
 NONE = "–"
@@ -128,9 +128,7 @@ SCHEMES = (
 
 
 def read_result(name: str, kind: str = "test") -> dict[str, Any] | None:
-    """A result file, where there is one."""
-    path = RESULTS / f"{name}.{kind}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if name and path.is_file() else None
+    return generated.read_result(RESULTS, f"{name}.{kind}")
 
 
 def results_table(systems: tuple[System, ...]) -> str:
@@ -254,13 +252,8 @@ def speed_table() -> str:
 
 def training_text(training: dict[str, Any]) -> str:
     """How far a training went, and its settings where they are not the usual ones."""
-    usual = json.loads(json.dumps(asdict(TrainConfig())))
-    said = {
-        key: value
-        for key, value in training.items()
-        if key in ("model", "scheme", "seed") or (key not in SAID_APART and value != usual.get(key))
-    }
-    text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
+    own = {key: value for key, value in training.items() if key not in SAID_APART}
+    text = generated.unusual(own, asdict(TrainConfig()), ("model", "scheme", "seed"))
     before = training.get("started_from")
     return f"{text}. It began with the weights of: {training_text(before)}" if before else text
 
@@ -277,17 +270,11 @@ def pages() -> dict[Path, str]:
         "schemes recall": recall_table(SCHEMES, "cntk-majority"),
         "recall": recall_table(SYSTEMS, "fer2013"),
     }
-    texts = {ROOT / "weights" / WEIGHTS / "README.md": card(WEIGHTS)}
-    for path in (ROOT / "README.md", ROOT / "recipes" / "ferplus" / "README.md"):
-        text = path.read_text(encoding="utf-8")
-        for name, content in blocks.items():
-            if f"<!-- generated: {name} -->" in text:
-                text = fill_block(text, name, content)
-        texts[path] = text
-    return texts
+    readmes = [ROOT / "README.md", ROOT / "recipes" / "ferplus" / "README.md"]
+    return {ROOT / "weights" / WEIGHTS / "README.md": card(WEIGHTS)} | generated.filled(
+        readmes, blocks
+    )
 
 
 if __name__ == "__main__":
-    for target, content in pages().items():
-        target.write_text(content, encoding="utf-8")
-        print(f"written: {target.relative_to(ROOT)}")
+    generated.write(pages())

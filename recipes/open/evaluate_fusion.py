@@ -25,7 +25,7 @@ from multimodal_fer.metrics import classification_report
 from multimodal_fer.models.fusion import LateAttention, fold_labels, mean_of_scores, product_rule
 from multimodal_fer.training import provenance, run_command
 from recipes.open.fusion import FusionTrainConfig, Paired, Pairing, draw_labels, load_sets
-from recipes.open.runs import load_trained
+from recipes.open.runs import config_of, load_trained
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLES = 20_000
@@ -121,9 +121,7 @@ def main(name: str, evidence: str) -> None:
     trained = load_trained(name)
     sets = load_sets(evidence, "test")
     check_parts(name, sets)
-    known = FusionTrainConfig.__dataclass_fields__
-    settings: dict[str, Any] = {k: v for k, v in trained.training.items() if k in known}
-    config = replace(FusionTrainConfig(**settings), prior=tuple(settings["prior"]))
+    config = config_of(trained, FusionTrainConfig)
     pairing = Pairing(sets, {name: torch.arange(len(held.labels)) for name, held in sets.items()})
     result = {
         "name": trained.name,

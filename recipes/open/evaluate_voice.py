@@ -1,16 +1,17 @@
 """Measure voice networks on speakers they never heard, in the studio and as people's recordings sound.
 
     python -m recipes.open.evaluate_voice ravdess runs/speech runs/ravdess-0 runs/ravdess-1 ...
+    python -m recipes.open.evaluate_voice voice-open7-crnn runs/speech weights/voice-open7-crnn
 
-Each run is measured on its own test fold; the result is the mean over the folds and the spread between them.
+Each run, or weights folder, is measured on its own test fold; the result is the mean over the folds and the
+spread between them, and the figures of each corpus.
 `babble`, `room`, `telephone` and `codec` change the test's sound: three other voices at 10 dB, a room with
 0.5 s of echo and pink noise at 20 dB, 300 to 3400 Hz, and Opus at 24 kbit/s. Writes `results/NAME.json`.
 """
 
 import io
 import statistics
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,14 @@ import numpy
 import torch
 from torch import Tensor
 
-from multimodal_fer.errors import DataError, MultimodalFerError
+from multimodal_fer.errors import DataError
 from multimodal_fer.files import write_json
 from multimodal_fer.media import SAMPLE_RATE
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models.sequences import pad
-from multimodal_fer.run import CHECKPOINT, training_record
-from multimodal_fer.training import load_checkpoint, provenance
+from multimodal_fer.training import provenance, run_command
 from recipes.open.prepare import Speech, load_speech
-from recipes.open.runs import load_trained
+from recipes.open.runs import config_of, load_trained
 from recipes.open.sounds import babble, in_room, mix, narrow, pink
 from recipes.open.voice import VoiceTrainConfig, label_names, predict_voices, split_speakers
 
@@ -106,24 +106,35 @@ CONDITIONS: dict[str, Change] = {
 
 
 def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
-    """Figures of one run on its own test speakers, for each condition."""
-    checkpoint = load_checkpoint(Path(name) / CHECKPOINT)
-    config = VoiceTrainConfig(**checkpoint["config"])
+    """Figures of one training on its own test speakers, for each condition and corpus."""
+    trained = load_trained(name)
+    config = config_of(trained, VoiceTrainConfig)
     part = split_speakers(speech, config)["test"]
     if not part.clips:
         raise DataError(f"{name}: has no test speakers; train it with test_fold=0 or another")
-    trained = load_trained(name)
+    labels, truth = label_names(speech, config), part.labels.numpy()
+    clips = [speech.clips[number] for number in part.clips]
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
-    figures: dict[str, Any] = {}
+    conditions, corpora = {}, {}
     for condition, change in CONDITIONS.items():
-        logits = predict_voices(trained.model, change(waveforms))
-        report = classification_report(
-            logits.softmax(1).numpy(), part.labels.numpy(), label_names(speech, config)
-        )
-        report["clips"] = report.pop("images")
-        figures[condition] = report
-    speakers = sorted({speech.clips[number].speaker for number in part.clips})
-    return {"speakers": speakers, "training": training_record(checkpoint), "figures": figures}
+        logits = predict_voices(trained.model, change(waveforms)) / trained.model.config.temperature
+        scores = logits.softmax(1).numpy()
+        conditions[condition] = report_of(scores, truth, labels)
+        if condition == "clean":
+            for corpus in sorted({clip.corpus for clip in clips}):
+                own = numpy.array([clip.corpus == corpus for clip in clips])
+                corpora[corpus] = report_of(scores[own], truth[own], labels)
+    return {
+        "speakers": sorted({clip.speaker for clip in clips}),
+        "training": trained.training,
+        "figures": conditions,
+        "corpora": corpora,
+    }
+
+
+def report_of(scores: Any, truth: Any, labels: Sequence[str]) -> dict[str, Any]:
+    report = classification_report(scores, truth, labels)
+    return {"clips": report.pop("images")} | report
 
 
 def summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -165,9 +176,4 @@ def main(name: str, data: str, *runs: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
-        sys.exit(__doc__)
-    try:
-        main(*sys.argv[1:])
-    except MultimodalFerError as error:
-        sys.exit(f"error: {error}")
+    run_command(main, __doc__, 3, more=True)

@@ -9,7 +9,6 @@ as the network's own training dealt them, so `validation` and `test` are voices 
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from multimodal_fer.models.sequences import pad
 from multimodal_fer.training import run_command
 from recipes.open.evaluate_voice import CONDITIONS as HEARD
 from recipes.open.prepare import load_speech
-from recipes.open.runs import Trained, load_trained
+from recipes.open.runs import Trained, config_of, load_trained
 from recipes.open.text import encode_texts
 from recipes.open.texts import PARTS, read_texts, targets_of
 from recipes.open.voice import VoiceTrainConfig, split_speakers
@@ -88,9 +87,7 @@ READ: dict[str, Callable[[str, random.Random], str]] = {
 
 def voice_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], Tensor, list[str]]:
     """Judged in each condition, the labels, and the names of the conditions."""
-    known = VoiceTrainConfig.__dataclass_fields__
-    settings: dict[str, Any] = {k: v for k, v in trained.training.items() if k in known}
-    config = replace(VoiceTrainConfig(**settings), data=data)
+    config = config_of(trained, VoiceTrainConfig)
     if config.labels != "open7":
         raise ConfigError(f"{trained.name}: answers with {config.labels} labels, open7 are needed")
     speech = load_speech(data)

@@ -23,7 +23,7 @@ from multimodal_fer.training import current_commit, load_checkpoint
 from recipes.open import fusion, text, voice
 from recipes.open.prepare import load_speech
 from recipes.open.runs import Trained, load_trained
-from recipes.open.texts import read_texts, targets_of
+from recipes.open.texts import asked_labels, read_texts, targets_of
 
 LICENCE = {
     "voice": "CC BY-NC-SA 4.0, as RAVDESS and nEMO are",
@@ -46,7 +46,9 @@ def text_validation(trained: Trained, config: text.TextTrainConfig) -> tuple[Ten
     examples = read_texts(config.data, config.corpora, "validation")
     texts = [example.text for example in examples]
     tokens = text.encode_texts(trained.model, trained.vocabulary, texts)
-    return text.predict_texts(trained.model, tokens), torch.from_numpy(targets_of(examples))
+    logits = text.predict_texts(trained.model, tokens)
+    logits = text.among_asked(logits, torch.from_numpy(asked_labels(examples)))
+    return logits, torch.from_numpy(targets_of(examples))
 
 
 def fusion_validation(trained: Trained, config: fusion.FusionTrainConfig) -> tuple[Tensor, Tensor]:

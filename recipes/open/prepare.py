@@ -7,7 +7,6 @@ Each FOLDER is a speech corpus (see `speech.py`). Writes `samples.npy` (all clip
 """
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +14,10 @@ from typing import NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from multimodal_fer.errors import DataError, MediaError, MultimodalFerError
+from multimodal_fer.errors import DataError, MediaError
 from multimodal_fer.files import replacing, write_json
 from multimodal_fer.media import SAMPLE_RATE, read_audio
+from multimodal_fer.training import run_command
 from recipes.open.speech import Clip, read_corpus
 
 LONGEST = 12.0  # seconds of a clip that are kept
@@ -82,9 +82,4 @@ def load_speech(folder: str | Path) -> Speech:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    try:
-        main(*sys.argv[1:])
-    except MultimodalFerError as error:
-        sys.exit(f"error: {error}")
+    run_command(main, __doc__, 2, more=True)

@@ -1,7 +1,8 @@
 """Run folders and weights folders of this recipe, read alike."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from multimodal_fer.hub import find_weights, load_model, load_reader, read_config
 from multimodal_fer.models import build
@@ -9,6 +10,8 @@ from multimodal_fer.models.text import Reader, WordNetwork
 from multimodal_fer.run import CHECKPOINT, result_state, training_record
 from multimodal_fer.training import load_checkpoint
 from multimodal_fer.vocabulary import Vocabulary
+
+Config = TypeVar("Config")
 
 
 class Trained(NamedTuple):
@@ -36,3 +39,14 @@ def load_trained(name: str) -> Trained:
         reader: Reader = load_reader(folder)
         return Trained(folder.name, reader.network, reader.vocabulary, training)
     return Trained(folder.name, model, None, training)
+
+
+def config_of(trained: Trained, kind: type[Config]) -> Config:
+    """The settings of a training, from its run or from what its weights say of it."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    settings = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in trained.training.items()
+        if key in known
+    }
+    return kind(**settings)

@@ -25,7 +25,7 @@ from multimodal_fer.run import Run
 from multimodal_fer.sampling import draw_order
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
 from multimodal_fer.vocabulary import UNKNOWN_NUMBER, Vocabulary, find_glove, read_word_vectors
-from recipes.open.texts import read_texts, targets_of
+from recipes.open.texts import asked_labels, read_texts, targets_of
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ def predict_texts(model: nn.Module, tokens: Sequence[Tensor], batch: int = 128) 
     return torch.empty_like(logits).index_copy_(0, order, logits)
 
 
+def among_asked(logits: Tensor, asked: Tensor) -> Tensor:
+    """Logits without the labels that a text's corpus never gives."""
+    return logits.masked_fill(~asked, -1e4)
+
+
 class TextRun(Run):
     """The training of a text network."""
 
@@ -112,9 +117,11 @@ class TextRun(Run):
         self.model.to(group.device)
         self.tokens = encode_texts(self.model, vocabulary, texts)
         self.targets = torch.from_numpy(targets_of(training))
-        asked = [example.text for example in validation]
-        self.valid_tokens = encode_texts(self.model, vocabulary, asked)
+        self.asked = torch.from_numpy(asked_labels(training))
+        texts = [example.text for example in validation]
+        self.valid_tokens = encode_texts(self.model, vocabulary, texts)
         self.valid_targets = torch.from_numpy(targets_of(validation))
+        self.valid_asked = torch.from_numpy(asked_labels(validation))
         self.average = self.averaged(self.model)
         self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
         steps = math.ceil(len(self.tokens) / config.batch)
@@ -132,6 +139,7 @@ class TextRun(Run):
         for picks in self.batches(order, generator):
             tokens, lengths = pad([self.tokens[pick] for pick in picks.tolist()])
             logits = self.model(tokens.to(device), lengths.to(device)).logits
+            logits = among_asked(logits, self.asked[picks].to(device))
             loss = nn.functional.cross_entropy(logits, self.targets[picks].to(device))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -152,7 +160,7 @@ class TextRun(Run):
         return [batches[number] for number in shuffled]
 
     def validate(self) -> dict[str, float]:
-        logits = predict_texts(self.result, self.valid_tokens)
+        logits = among_asked(predict_texts(self.result, self.valid_tokens), self.valid_asked)
         truth = self.valid_targets.argmax(1).numpy()
         report = classification_report(logits.softmax(1).numpy(), truth, OPEN7)
         loss = nn.functional.cross_entropy(logits, self.valid_targets).item()

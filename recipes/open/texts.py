@@ -30,6 +30,7 @@ class Example(NamedTuple):
 
     text: str
     labels: tuple[str, ...]
+    corpus: str = ""
 
 
 def read_goemotions(folder: Path, part: str) -> list[Example]:
@@ -99,7 +100,8 @@ def read_texts(root: str | Path, corpora: Sequence[str], part: str) -> list[Exam
     for corpus in corpora:
         if corpus not in READERS:
             raise DataError(f"unknown corpus {corpus!r}; known: {', '.join(READERS)}")
-        examples += READERS[corpus](Path(root) / corpus, part)
+        found = READERS[corpus](Path(root) / corpus, part)
+        examples += [example._replace(corpus=corpus) for example in found]
     return examples
 
 
@@ -110,6 +112,19 @@ def targets_of(examples: Sequence[Example]) -> NDArray[numpy.float32]:
         for label in example.labels:
             targets[row, OPEN7.index(label)] = 1 / len(example.labels)
     return targets
+
+
+def asked_labels(examples: Sequence[Example]) -> NDArray[numpy.bool_]:
+    """Which labels the corpus of each text ever gives, bool (N, 7).
+
+    People who were asked when they felt joy or fear wrote nothing neutral: of what a corpus never gives, its
+    texts say nothing, least of all that it is not there.
+    """
+    given: dict[str, set[str]] = {}
+    for example in examples:
+        given.setdefault(example.corpus, set()).update(example.labels)
+    rows = {corpus: [name in labels for name in OPEN7] for corpus, labels in given.items()}
+    return numpy.array([rows[example.corpus] for example in examples])
 
 
 def _example(text: str, labels: Sequence[str], where: str) -> Example:

@@ -1,0 +1,253 @@
+"""Write the figures of voice, text and fusion into cards, recipe README and project README.
+
+    python -m recipes.open.tables
+
+Every number comes from a result file; a test compares the pages with what this would write.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recipes import pages as generated
+from recipes.open.evaluate_voice import CONDITIONS, RESULTS
+from recipes.open.fusion import FusionTrainConfig
+from recipes.open.text import TextTrainConfig
+from recipes.open.voice import VoiceTrainConfig
+from recipes.pages import ROOT, table
+
+WEIGHTS = ROOT / "weights"
+CARDS = Path(__file__).parent / "cards"
+VOICE, TEXT, FUSION = "voice-open7-crnn", "text-open7-words", "fusion-open7"
+MISSING = "Not measured yet."
+
+# Voices by leaving speakers out: result, what it is, what others published.
+FOLDED = (
+    ("ravdess", "RAVDESS, its own 8 labels", "–"),
+    ("nemo", "nEMO, its own 6 labels", "–"),
+)
+# From the published encoder to ours, one change at a time.
+LADDER = (
+    ("ladder-are", "ARE as published: MFCC, last state, prosody (Yoon et al. 2018)"),
+    ("ladder-normalised", "+ frames without each utterance's mean, scaled"),
+    ("ladder-bidirectional", "+ both directions"),
+    ("ladder-attention", "+ attentive statistics over time"),
+    ("ladder-log-mel", "+ log-mel through convolutions instead of MFCC"),
+)
+PROTOCOLS = {
+    "goemotions-ekman": ("macro_f1", "GoEmotions, all labels of a comment", "biLSTM 53, BERT 64"),
+    "goemotions-one": ("macro_f1", "GoEmotions, comments with one label", "–"),
+    "isear": ("macro_f1", "ISEAR", "–"),
+    "so_emotion": ("macro_f1", "Stack Overflow", "–"),
+    "meld": ("weighted_f1", "MELD dev, never trained on", "–"),
+}
+FIGURES = {"macro_f1": "macro-F1", "weighted_f1": "weighted F1"}
+
+
+def read(name: str) -> dict[str, Any] | None:
+    return generated.read_result(RESULTS, name)
+
+
+def spread(figures: dict[str, float], folds: int) -> str:
+    """Mean, and deviation where there is more than one fold."""
+    mean = f"{figures['mean']:.1%}"
+    return f"{mean} ± {100 * figures['deviation']:.1f}" if folds > 1 else mean
+
+
+def folds_table() -> str:
+    """UAR on speakers never heard, for each corpus and condition."""
+    rows = []
+    for name, title, published in FOLDED:
+        if result := read(name):
+            folds = len(result["folds"])
+            uars = [spread(result["summary"][c]["uar"], folds) for c in CONDITIONS]
+            epochs = result["folds"][0]["training"]["epochs_done"]
+            size = f"{result['parameters'] / 1e6:.1f} M"
+            rows.append([title, str(folds), size, str(epochs), *uars, published])
+    head = ["corpus", "folds", "parameters", "epochs", *CONDITIONS, "published"]
+    return table(head, rows) if rows else MISSING
+
+
+def ladder_table() -> str:
+    """What each change of the published voice encoder gave."""
+    rows = []
+    for name, title in LADDER:
+        if result := read(name):
+            figures, folds = result["summary"]["clean"], len(result["folds"])
+            rows.append(
+                [
+                    title,
+                    f"{result['parameters']:,}",
+                    str(result["folds"][0]["training"]["epochs_done"]),
+                    spread(figures["uar"], folds),
+                    spread(figures["accuracy"], folds),
+                ]
+            )
+    return table(["voice encoder", "parameters", "epochs", "UAR", "WA"], rows) if rows else MISSING
+
+
+def voice_table() -> str:
+    """The shipped voice network on its own test speakers, by condition and by corpus."""
+    result = read(VOICE)
+    if result is None:
+        return MISSING
+    fold = result["folds"][0]
+    reports = {f"all, {name}": row for name, row in fold["figures"].items()}
+    reports |= {f"{name} alone, clean": row for name, row in fold["corpora"].items()}
+    clean = fold["figures"]["clean"]["uar"]
+    rows = [
+        [
+            name,
+            f"{row['clips']:,}",
+            f"**{row['uar']:.1%}**",
+            f"{row['uar'] / clean:.0%}" if name.startswith("all") else "",
+            f"{row['accuracy']:.1%}",
+            f"{row['calibration_error']:.3f}",
+        ]
+        for name, row in reports.items()
+    ]
+    return table(["test speakers' clips", "clips", "UAR", "of clean", "WA", "ECE"], rows)
+
+
+def recall_table(report: dict[str, Any], title: str) -> str:
+    """Recall of each emotion."""
+    labels = [name for name, count in report["support"].items() if count]
+    head = ["recall", *(f"{name} ({report['support'][name]:,})" for name in labels)]
+    return table(head, [[title, *(f"{report['recall'][name]:.1%}" for name in labels)]])
+
+
+def text_table(names: tuple[str, ...] = (TEXT, "text-open7-minilm")) -> str:
+    """Every protocol's figure."""
+    rows = []
+    for name in names:
+        if result := read(f"{name}.test"):
+            for protocol, (figure, title, published) in PROTOCOLS.items():
+                report = result["protocols"][protocol]
+                rows.append(
+                    [
+                        f"`{name}`, {result['parameters'] / 1e6:.1f} M",
+                        title,
+                        f"{report['texts']:,}",
+                        FIGURES[figure],
+                        f"**{report[figure]:.3f}**",
+                        published,
+                    ]
+                )
+    head = ["network", "texts", "number", "figure", "value", "published"]
+    return table(head, rows) if rows else MISSING
+
+
+def fusion_table(kind: str) -> str:
+    """Accuracy of each way to join what is present, for each pattern."""
+    result = read(f"{FUSION}.test")
+    if result is None:
+        return MISSING
+    rows = []
+    for pattern, ways in result[kind].items():
+        alone = {way: row for way, row in ways.items() if way.endswith(" alone")}
+        best = max(alone, key=lambda way: alone[way]["accuracy"])
+        fused = ways["late attention"]
+        rows.append(
+            [
+                pattern,
+                f"**{fused['accuracy']:.1%}**",
+                f"{ways['mean of scores']['accuracy']:.1%}",
+                f"{ways['product rule']['accuracy']:.1%}",
+                f"{alone[best]['accuracy']:.1%} ({best.removesuffix(' alone')})",
+                f"{fused['uar']:.1%}",
+                f"{fused['calibration_error']:.3f}",
+            ]
+        )
+    head = ["present", "late attention", "mean of scores", "product rule", "best alone"]
+    return table([*head, "UAR", "ECE"], rows)
+
+
+def attention_table() -> str:
+    """Mean attention to a modality in each of its conditions, the others clean."""
+    result = read(f"{FUSION}.test")
+    if result is None:
+        return MISSING
+    return table(
+        ["modality", "its condition", "attention to it"],
+        [
+            [modality, condition, f"{share:.3f}"]
+            for modality, conditions in result["attention"].items()
+            for condition, share in conditions.items()
+        ],
+    )
+
+
+def measured(result: dict[str, Any], training: str, folder: str) -> str:
+    """Where the figures of a card come from."""
+    config = json.loads((WEIGHTS / folder / "config.json").read_text(encoding="utf-8"))
+    return (
+        f"Measured on {result['date']} at commit `{result['commit']}` by `{result['command']}`; "
+        f"the test part was looked at once. Training: {training}. "
+        f"Temperature {config['settings']['temperature']}, fitted on validation data."
+    )
+
+
+def answers_text() -> str:
+    """How the bundle answers the written answers, and every miss."""
+    result = read("usability-answers")
+    if result is None:
+        return MISSING
+    misses = [
+        [row["text"], row["label"], row["answer"] or "none", f"{row['score']:.2f}"]
+        for row in result["misses"]
+    ]
+    return (
+        f"Of {result['texts']} invented written answers of usability tests, labelled before any network "
+        f"saw them, {result['as_labelled']} are answered as labelled and {result['defensible']} with a label "
+        "that a person could defend. The others:\n\n"
+        + table(["text", "label", "answer", "score"], misses)
+    )
+
+
+def cards() -> dict[Path, str]:
+    """The card of every part that has been measured, and of the bundle."""
+    figures: dict[str, list[str]] = {"open7": [answers_text()]}
+    if result := read(VOICE):
+        fold = result["folds"][0]
+        about = generated.unusual(fold["training"], asdict(VoiceTrainConfig()), ("model", "seed"))
+        recalls = recall_table(fold["figures"]["clean"], "all, clean")
+        figures[VOICE] = [voice_table(), recalls, measured(result, about, VOICE)]
+    if result := read(f"{TEXT}.test"):
+        about = generated.unusual(result["training"], asdict(TextTrainConfig()), ("model", "seed"))
+        recalls = recall_table(result["protocols"]["goemotions-one"], "GoEmotions, one label")
+        figures[TEXT] = [text_table((TEXT,)), recalls, measured(result, about, TEXT)]
+    if result := read(f"{FUSION}.test"):
+        about = generated.unusual(result["training"], asdict(FusionTrainConfig()), ("seed",))
+        worn = "Half of the evidence worn, a tenth of another label, as in training:"
+        clean = "All evidence clean and of the same label:"
+        figures[FUSION] = [
+            *(worn, fusion_table("worn"), clean, fusion_table("clean"), attention_table()),
+            measured(result, about, FUSION),
+        ]
+    return {
+        WEIGHTS / name / "README.md": (CARDS / f"{name}.md")
+        .read_text(encoding="utf-8")
+        .replace("{figures}", "\n\n".join(parts))
+        for name, parts in figures.items()
+    }
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page with the text it should have."""
+    blocks = {
+        "voice folds": folds_table(),
+        "voice ladder": ladder_table(),
+        "voice results": voice_table(),
+        "text results": text_table(),
+        "fusion results": fusion_table("worn"),
+        "fusion clean": fusion_table("clean"),
+        "attention": attention_table(),
+        "written answers": answers_text(),
+    }
+    readmes = [ROOT / "README.md", ROOT / "recipes" / "open" / "README.md"]
+    return cards() | generated.filled(readmes, blocks)
+
+
+if __name__ == "__main__":
+    generated.write(pages())
