@@ -60,8 +60,29 @@ SPEECH_TO_OPEN7 = {
     "surprised": "surprise",
 }
 
-# Text: GoEmotions by Ekman's six (Demszky et al. 2020), ISEAR, Stack Overflow posts and MELD. Shame and
-# guilt (ISEAR) have no counterpart, so such texts are left out.
+# GoEmotions' own labels by Ekman's six, as published (Demszky et al. 2020, ekman_mapping.json).
+GOEMOTIONS_TO_EKMAN = {
+    **dict.fromkeys(("anger", "annoyance", "disapproval"), "anger"),
+    "disgust": "disgust",
+    **dict.fromkeys(("fear", "nervousness"), "fear"),
+    **dict.fromkeys(
+        ("joy", "amusement", "approval", "excitement", "gratitude", "love", "optimism", "relief"),
+        "happiness",
+    ),
+    **dict.fromkeys(("pride", "admiration", "desire", "caring"), "happiness"),
+    **dict.fromkeys(("sadness", "disappointment", "embarrassment", "grief", "remorse"), "sadness"),
+    **dict.fromkeys(("surprise", "realization", "confusion", "curiosity"), "surprise"),
+    "neutral": "neutral",
+}
+
+# What they count as in open7: a question is no surprise, and to agree, to wish or to notice is no joy or
+# surprise yet. Confusion stays with surprise: something was not as expected.
+GOEMOTIONS_TO_OPEN7 = GOEMOTIONS_TO_EKMAN | dict.fromkeys(
+    ("approval", "curiosity", "desire", "realization"), "neutral"
+)
+
+# ISEAR, Stack Overflow posts and MELD. Shame and guilt (ISEAR) have no counterpart, so such texts are left
+# out.
 TEXT_TO_OPEN7 = {
     "neutral": "neutral",
     "joy": "happiness",

@@ -235,7 +235,7 @@ def test_a_frozen_voice_learns_on_top_only(folders, name):
     first, second = network(*batch(sounds())), network(*batch(sounds()))
     assert torch.equal(first.logits, second.logits)  # no dropout in the backbone
     first.logits.square().sum().backward()
-    assert gradients(network) == {"layer_weights", "head.weight", "head.bias"}
+    assert gradients(network) == {"layer_weights", "head.linear.weight", "head.linear.bias"}
 
 
 def test_a_frozen_text_learns_on_top_only(folders):
@@ -243,7 +243,7 @@ def test_a_frozen_text_learns_on_top_only(folders):
     first, second = network(TEXTS), network(TEXTS)
     assert torch.equal(first.logits, second.logits)
     first.logits.square().sum().backward()
-    assert gradients(network) == {"head.weight", "head.bias"}
+    assert gradients(network) == {"head.linear.weight", "head.linear.bias"}
 
 
 def losses(network: nn.Module, inputs, steps: int = 8) -> list[float]:

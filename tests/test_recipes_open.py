@@ -39,7 +39,7 @@ VOICE = voice_recipe.VoiceTrainConfig(
 )  # fmt: skip
 TEXT = text_recipe.TextTrainConfig(
     settings={"word_size": 8, "units": 8}, corpora=("goemotions",), vectors="none",
-    smallest_count=1, epochs=3, batch=16, learning_rate=0.01, average_decay=0.5,
+    smallest_count=1, epochs=6, batch=16, learning_rate=0.01, average_decay=0.5,
 )  # fmt: skip
 FUSION = fusion_recipe.FusionTrainConfig(width=16, epochs=2, steps=20, batch=32)
 
@@ -71,8 +71,8 @@ def write_texts(root):
     folder = root / "goemotions"
     folder.mkdir(parents=True)
     names = sorted(SAID)
-    (folder / "ekman_labels.txt").write_text("\n".join(names))
-    for file in ("ekman_train.tsv", "ekman_dev.tsv", "ekman_test.tsv"):
+    (folder / "emotions.txt").write_text("\n".join(names))
+    for file in ("train.tsv", "dev.tsv", "test.tsv"):
         lines = [
             f"{chance.choice(SAID[name])} {number}\t{names.index(name)}\tid{number}"
             for number in range(40)
@@ -283,15 +283,16 @@ def test_a_corpus_says_nothing_of_labels_that_it_never_gives():
     logits = torch.zeros(4, 7, requires_grad=True)
     targets = torch.from_numpy(targets_of(texts))
     torch.nn.functional.cross_entropy(text_recipe.among_asked(logits, asked), targets).backward()
+    assert logits.grad is not None
     assert not logits.grad[0, OPEN7.index("neutral")] and logits.grad[2, OPEN7.index("neutral")] < 0
 
 
 def test_rows_of_texts_that_do_not_fit_are_named(tmp_path):
     folder = tmp_path / "goemotions"
     folder.mkdir()
-    (folder / "ekman_labels.txt").write_text("joy\nneutral\n")
-    (folder / "ekman_train.tsv").write_text("fine\t0\tid\nbroken\t7\tid\n")
-    with pytest.raises(DataError, match=r"ekman_train\.tsv, row 2"):
+    (folder / "emotions.txt").write_text("joy\nneutral\n")
+    (folder / "train.tsv").write_text("fine\t0\tid\nbroken\t7\tid\n")
+    with pytest.raises(DataError, match=r"train\.tsv, row 2"):
         read_texts(tmp_path, ["goemotions"], "train")
     with pytest.raises(DataError, match=r"isear\.tsv: cannot be read"):
         read_texts(tmp_path, ["isear"], "train")

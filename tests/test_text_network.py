@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from multimodal_fer.labels import GOEMOTIONS_TO_EKMAN, GOEMOTIONS_TO_OPEN7, OPEN7
+from multimodal_fer.models.finer import FinerHead, sum_finer
 from multimodal_fer.models.text import WordConfig, WordNetwork
 from multimodal_fer.vocabulary import Vocabulary, collate_tokens
 
@@ -67,3 +69,35 @@ def test_it_learns_that_not_turns_a_word_round():
         optimizer.step()
     network.eval()
     assert torch.equal(network(tokens, lengths).logits.argmax(1), labels)
+
+
+def test_labels_are_the_sums_of_their_finer_ones():
+    network = make_network(finer=GOEMOTIONS_TO_OPEN7).eval()
+    tokens, lengths = collate_tokens([[5, 6, 7], [8]])
+    with torch.inference_mode():
+        output = network(tokens, lengths)
+        finely = network.head.finely(output.embedding).softmax(1)
+    names = list(GOEMOTIONS_TO_OPEN7)
+    joy = [names.index(name) for name in ("joy", "love", "gratitude", "amusement")]
+    scores = output.logits.softmax(1)
+    assert finely.shape == (2, 28) and scores.shape == (2, 7)
+    assert (finely[:, joy].sum(1) < scores[:, OPEN7.index("happiness")]).all()
+    questions = ["neutral", "approval", "curiosity", "desire", "realization"]
+    neutral = finely[:, [names.index(name) for name in questions]].sum(1)
+    torch.testing.assert_close(neutral, scores[:, OPEN7.index("neutral")])
+
+
+def test_the_same_finer_scores_count_by_ekman_too():
+    finer = torch.full((1, 28), -9.0)
+    finer[0, list(GOEMOTIONS_TO_EKMAN).index("curiosity")] = 9
+    for mapping, expected in ((GOEMOTIONS_TO_EKMAN, "surprise"), (GOEMOTIONS_TO_OPEN7, "neutral")):
+        coarse = sum_finer(finer, OPEN7, list(mapping.values()))
+        assert OPEN7[int(coarse.argmax())] == expected
+
+
+def test_a_head_without_finer_labels_is_a_linear_layer_and_a_label_needs_one():
+    head = FinerHead(4, ("a", "b"), {})
+    inputs = torch.randn(3, 4)
+    torch.testing.assert_close(head(inputs), head.linear(inputs))
+    with pytest.raises(ValueError, match="each at least once"):
+        FinerHead(4, ("a", "b"), {"x": "a"})

@@ -13,7 +13,7 @@ K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -30,6 +30,7 @@ from multimodal_fer.models.backbones import (
     opening,
     transformers_library,
 )
+from multimodal_fer.models.finer import FinerHead
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.sequences import (
     AttentiveStatistics,
@@ -45,6 +46,7 @@ class EncoderConfig:
     """Everything that inference has to agree on with training; stored as `config.json`."""
 
     labels: tuple[str, ...] = OPEN7  # names of the logits, in order
+    finer: dict[str, str] = field(default_factory=dict)  # finer labels, and what each counts as
     backbone: str = MINILM  # a folder, "minilm", or a name on the Hugging Face hub
     frozen: bool = True  # the backbone stays as it was published; only what is on top learns
     weigh_layers: bool = True  # learn a mixture of the hidden layers instead of taking the last
@@ -104,7 +106,7 @@ class PretrainedEncoder(nn.Module):
             self.layer_weights = nn.Parameter(torch.zeros(sizes.num_hidden_layers + 1))
         self.pooling = POOLINGS[config.pooling](sizes.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(self.pooling.outputs, len(config.labels))
+        self.head = FinerHead(self.pooling.outputs, config.labels, config.finer)
         for part in self._fixed_parts():
             part.requires_grad_(False)
         self.train()
@@ -134,8 +136,8 @@ class PretrainedEncoder(nn.Module):
             states_BSD = states_BSD * weights_L[-1]
             for weight, layer_BSD in zip(weights_L[:-1], found.hidden_states[:-1], strict=True):
                 states_BSD = states_BSD + layer_BSD * weight
-        embedding_BD = self.pooling(states_BSD, mask_BS)
-        return Output(self.head(self.dropout(embedding_BD)), embedding_BD)
+        embedding_BD = self.dropout(self.pooling(states_BSD, mask_BS))
+        return Output(self.head(embedding_BD), embedding_BD)
 
 
 class TimeNorm(nn.GroupNorm):
@@ -296,7 +298,7 @@ class PretrainedText(PretrainedEncoder):
         if lengths_B is None:
             raise TypeError("token ids need their lengths: network(tokens_BT, lengths_B)")
         check_lengths(lengths_B, texts.shape[1])
-        device = self.head.weight.device
+        device = next(self.parameters()).device
         mask_BT = present(lengths_B, texts.shape[1]).to(device)
         # RoBERTa finds the padding, and so its positions, by this id.
         tokens_BT = texts.to(device).masked_fill(~mask_BT, self.backbone.config.pad_token_id or 0)

@@ -5,13 +5,14 @@ V vocabulary, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from multimodal_fer.labels import OPEN7
+from multimodal_fer.models.finer import FinerHead
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.sequences import check_lengths, present
 from multimodal_fer.vocabulary import (
@@ -29,6 +30,7 @@ class WordConfig:
     """Everything that inference has to agree on with training; stored as `config.json`."""
 
     labels: tuple[str, ...] = OPEN7  # names of the logits, in order
+    finer: dict[str, str] = field(default_factory=dict)  # finer labels, and what each counts as
     vocabulary_size: int = 20_000  # with _PAD_ and _UNK_
     word_size: int = 50  # of a word vector
     units: int = 128  # of the recurrent layer, in each direction
@@ -60,7 +62,7 @@ class WordNetwork(nn.Module):
             nn.Linear(size, config.units), nn.Tanh(), nn.Linear(config.units, 1)
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(2 * size, len(config.labels))
+        self.head = FinerHead(2 * size, config.labels, config.finer)
 
     @torch.no_grad()
     def set_word_vectors(self, vectors_VW: Tensor) -> None:
@@ -82,8 +84,8 @@ class WordNetwork(nn.Module):
             words_BTW, lengths_B.cpu(), batch_first=True, enforce_sorted=False
         )
         outputs_BTH, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)
-        embedding_BD = self._pool(outputs_BTH, present_BT)
-        return Output(self.head(self.dropout(embedding_BD)), embedding_BD)
+        embedding_BD = self.dropout(self._pool(outputs_BTH, present_BT))
+        return Output(self.head(embedding_BD), embedding_BD)
 
     def _pool(self, outputs_BTH: Tensor, present_BT: Tensor) -> Tensor:
         """Attention says what the text is about, the maximum finds the one strong word; (B, 2H)."""
@@ -104,7 +106,7 @@ class Reader:
     def __call__(self, texts: Sequence[str]) -> Output:
         """Judge texts that hold at least one word each; what exceeds `LONGEST` tokens is not read."""
         tokens_BT, lengths_B = collate_tokens([self.vocabulary.encode(text) for text in texts])
-        device = self.network.head.weight.device
+        device = self.network.embedding.weight.device
         return self.network(tokens_BT.to(device), lengths_B.to(device))
 
     def known_share(self, text: str) -> float:

@@ -4,10 +4,10 @@
     python -m recipes.open.evaluate_text weights/text-open7-words FOLDER test
 
 `goemotions-ekman`: macro-F1 over six emotions and neutral of all labels that each comment has, as Demszky et
-al. 2020 report it (biLSTM 0.53, BERT 0.64); a label is given where its score reaches a threshold, fitted for
-each label on the validation part. `goemotions-one`, `isear`, `so_emotion`: the strongest label alone, on
-texts with one label. `meld`:
-MELD's development part, never trained on, weighted F1. Look at `test` once a model.
+al. 2020 report it (biLSTM 0.53, BERT 0.64), with their mapping of GoEmotions' labels to Ekman's; a label is
+given where its score reaches a threshold, fitted for each label on the validation part. `goemotions-one`,
+`isear`, `so_emotion`: the strongest label of open7 alone, on texts with one label. `meld`: MELD's development
+part, never trained on, weighted F1. Look at `test` once a model.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from multimodal_fer.files import write_json
-from multimodal_fer.labels import OPEN7
+from multimodal_fer.labels import GOEMOTIONS_TO_EKMAN, OPEN7
 from multimodal_fer.metrics import classification_report
+from multimodal_fer.models.finer import sum_finer
 from multimodal_fer.training import provenance, run_command
 from recipes.open.runs import Trained, load_trained
 from recipes.open.text import encode_texts, predict_texts
@@ -39,6 +40,23 @@ def judge(trained: Trained, examples: Sequence[Example]) -> Scores:
     tokens = encode_texts(trained.model, trained.vocabulary, [example.text for example in examples])
     logits = predict_texts(trained.model, tokens) / trained.model.config.temperature
     return logits.softmax(1).numpy()
+
+
+def judge_by_ekman(trained: Trained, examples: Sequence[Example]) -> Scores:
+    """Scores (N, 7) of Ekman's six and neutral, from the finer labels where the network has learnt them."""
+    head = trained.model.head
+    if set(head.finer) != set(GOEMOTIONS_TO_EKMAN):
+        return judge(trained, examples)
+    tokens = encode_texts(trained.model, trained.vocabulary, [example.text for example in examples])
+    finer = predict_texts(trained.model, tokens, finely=True)
+    counts_as = [GOEMOTIONS_TO_EKMAN[name] for name in head.finer]
+    return sum_finer(finer, OPEN7, counts_as).softmax(1).numpy()
+
+
+def ekman_truth(examples: Sequence[Example]) -> NDArray[numpy.bool_]:
+    """Which of Ekman's six and neutral each comment has, (N, 7)."""
+    named = [{GOEMOTIONS_TO_EKMAN[name] for name in example.finer} for example in examples]
+    return numpy.array([[label in names for label in OPEN7] for names in named])
 
 
 def f1(truth: NDArray[numpy.bool_], given: NDArray[numpy.bool_]) -> float:
@@ -65,9 +83,9 @@ def by_all_labels(trained: Trained, folder: str, part: str) -> dict[str, Any]:
     """The protocol of the GoEmotions paper."""
     fitted_on = read_texts(folder, ["goemotions"], "validation")
     examples = read_texts(folder, ["goemotions"], part)
-    thresholds = fit_thresholds(judge(trained, fitted_on), targets_of(fitted_on) > 0)
-    truth = targets_of(examples) > 0
-    given = all_labels(judge(trained, examples), thresholds)
+    thresholds = fit_thresholds(judge_by_ekman(trained, fitted_on), ekman_truth(fitted_on))
+    truth = ekman_truth(examples)
+    given = all_labels(judge_by_ekman(trained, examples), thresholds)
     each = [f1(truth[:, label], given[:, label]) for label in range(len(OPEN7))]
     return {
         "texts": len(examples),

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from multimodal_fer.labels import OPEN7
+from multimodal_fer.labels import GOEMOTIONS_TO_OPEN7, OPEN7
 from multimodal_fer.metrics import classification_report
-from multimodal_fer.models import build
+from multimodal_fer.models import Output, build
 from multimodal_fer.models.sequences import pad
 from multimodal_fer.run import Run
 from multimodal_fer.sampling import draw_order
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
 from multimodal_fer.vocabulary import UNKNOWN_NUMBER, Vocabulary, find_glove, read_word_vectors
-from recipes.open.texts import asked_labels, read_texts, targets_of
+from recipes.open.texts import asked_labels, finer_targets_of, read_texts, targets_of
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class TextTrainConfig:
     model: str = "words"  # a key of multimodal_fer.models.MODELS
     settings: dict[str, Any] = field(default_factory=dict)  # of the network, other than defaults
     corpora: tuple[str, ...] = ("goemotions", "isear", "so_emotion")
+    finer: bool = True  # learn GoEmotions by its own 28 labels
     vectors: str = "glove"  # the installed GloVe, a file of word vectors, or none
     smallest_count: int = 2  # a rarer word is unknown
     largest: int = 20_000  # words of the vocabulary
-    balance: float = 0.3  # rare labels are drawn more often: frequency ** -balance
+    balance: float = 0.0  # rare labels are drawn more often: frequency ** -balance
     epochs: int = 12
     batch: int = 64
     learning_rate: float = 2e-3  # the highest of the one-cycle schedule
@@ -71,15 +72,19 @@ def encode_texts(model: Any, vocabulary: Vocabulary | None, texts: Sequence[str]
 
 
 @torch.no_grad()
-def predict_texts(model: nn.Module, tokens: Sequence[Tensor], batch: int = 128) -> Tensor:
-    """Logits (N, K); texts of like length are judged together, which changes no answer."""
+def predict_texts(
+    model: Any, tokens: Sequence[Tensor], batch: int = 128, finely: bool = False
+) -> Tensor:
+    """Logits (N, K), or of the finer labels; texts of like length are judged together, which changes none."""
     model.eval()
     device = next(model.parameters()).device
     order = torch.tensor([len(row) for row in tokens]).argsort(stable=True)
     parts = []
     for picks in order.split(batch):
         padded, lengths = pad([tokens[pick] for pick in picks.tolist()])
-        parts.append(model(padded.to(device), lengths.to(device)).logits.float().cpu())
+        output = model(padded.to(device), lengths.to(device))
+        logits = model.head.finely(output.embedding) if finely else output.logits
+        parts.append(logits.float().cpu())
     logits = torch.cat(parts)
     return torch.empty_like(logits).index_copy_(0, order, logits)
 
@@ -102,7 +107,8 @@ class TextRun(Run):
             for part in ("train", "validation")
         )
         texts = [example.text for example in training]
-        vocabulary, vectors, sizes = None, None, {}
+        sizes: dict[str, Any] = {}
+        vocabulary, vectors = None, None
         if config.model == "words":
             vocabulary = Vocabulary.build(texts, config.smallest_count, config.largest)
             vectors = load_vectors(config, vocabulary)
@@ -110,6 +116,8 @@ class TextRun(Run):
             self.about["vocabulary"] = list(vocabulary.tokens)
         if vectors is not None:
             sizes["word_size"] = vectors.shape[1]
+        if config.finer:
+            sizes["finer"] = GOEMOTIONS_TO_OPEN7
         self.about["settings"] = {"labels": OPEN7} | sizes | config.settings
         self.model = build(config.model, self.about["settings"])
         if vectors is not None:
@@ -117,6 +125,7 @@ class TextRun(Run):
         self.model.to(group.device)
         self.tokens = encode_texts(self.model, vocabulary, texts)
         self.targets = torch.from_numpy(targets_of(training))
+        self.finer_targets = torch.from_numpy(finer_targets_of(training))
         self.asked = torch.from_numpy(asked_labels(training))
         texts = [example.text for example in validation]
         self.valid_tokens = encode_texts(self.model, vocabulary, texts)
@@ -138,9 +147,7 @@ class TextRun(Run):
         total = 0.0
         for picks in self.batches(order, generator):
             tokens, lengths = pad([self.tokens[pick] for pick in picks.tolist()])
-            logits = self.model(tokens.to(device), lengths.to(device)).logits
-            logits = among_asked(logits, self.asked[picks].to(device))
-            loss = nn.functional.cross_entropy(logits, self.targets[picks].to(device))
+            loss = self.loss(self.model(tokens.to(device), lengths.to(device)), picks)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -149,6 +156,18 @@ class TextRun(Run):
             self.average.update_parameters(self.model)
             total += loss.item() * len(picks)
         return total / len(order)
+
+    def loss(self, output: Output, picks: Tensor) -> Tensor:
+        """Cross-entropy by the finer labels where a text has them, else by those that its corpus gives."""
+        device, entropy = self.group.device, nn.functional.cross_entropy
+        logits = among_asked(output.logits, self.asked[picks].to(device))
+        losses_B = entropy(logits, self.targets[picks].to(device), reduction="none")
+        if self.config.finer:
+            targets_BF = self.finer_targets[picks].to(device)
+            finer_BF = self.model.head.finely(output.embedding)
+            finer_B = entropy(finer_BF, targets_BF, reduction="none")
+            losses_B = torch.where(targets_BF.any(1), finer_B, losses_B)
+        return losses_B.mean()
 
     def batches(self, order: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Batches of texts of like length, in random order: little padding, much less work."""

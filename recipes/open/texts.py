@@ -14,14 +14,11 @@ import numpy
 from numpy.typing import NDArray
 
 from multimodal_fer.errors import DataError
-from multimodal_fer.labels import OPEN7, TEXT_TO_OPEN7
+from multimodal_fer.labels import GOEMOTIONS_TO_OPEN7, OPEN7, TEXT_TO_OPEN7
 
 PARTS = ("train", "validation", "test")
-GOEMOTIONS_FILES = {
-    "train": "ekman_train.tsv",
-    "validation": "ekman_dev.tsv",
-    "test": "ekman_test.tsv",
-}
+GOEMOTIONS_FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
+FINER = tuple(GOEMOTIONS_TO_OPEN7)
 MELD_FILES = {"train": "train_sent_emo.csv", "validation": "dev_sent_emo.csv"}
 
 
@@ -31,24 +28,26 @@ class Example(NamedTuple):
     text: str
     labels: tuple[str, ...]
     corpus: str = ""
+    finer: tuple[str, ...] = ()  # GoEmotions' own labels
 
 
 def read_goemotions(folder: Path, part: str) -> list[Example]:
-    """GoEmotions by Ekman's six and neutral (Demszky et al. 2020); a comment can have several."""
-    path = folder / "ekman_labels.txt"
+    """GoEmotions with its 27 emotions and neutral (Demszky et al. 2020); a comment can have several."""
+    path = folder / "emotions.txt"
     names = _lines(path)
     table = folder / GOEMOTIONS_FILES[part]
     examples = []
     for number, line in enumerate(_lines(table), start=1):
         columns = line.split("\t")
         try:
-            labels = [names[int(index)] for index in columns[1].split(",")]
-        except (IndexError, ValueError):
+            finer = tuple(names[int(index)] for index in columns[1].split(","))
+            labels = tuple(sorted({GOEMOTIONS_TO_OPEN7[name] for name in finer}))
+        except (IndexError, ValueError, KeyError):
             raise DataError(
                 f"{table}, row {number}: expected a text and numbers of {path.name}, found "
                 f"{line[:60]!r}; take the table as published"
             ) from None
-        examples.append(_example(columns[0], labels, f"{table}, row {number}"))
+        examples.append(Example(columns[0], labels, finer=finer))
     return examples
 
 
@@ -111,6 +110,15 @@ def targets_of(examples: Sequence[Example]) -> NDArray[numpy.float32]:
     for row, example in enumerate(examples):
         for label in example.labels:
             targets[row, OPEN7.index(label)] = 1 / len(example.labels)
+    return targets
+
+
+def finer_targets_of(examples: Sequence[Example]) -> NDArray[numpy.float32]:
+    """Each finer label's share (N, 28) in the order of `FINER`; zeros where a corpus has none."""
+    targets = numpy.zeros((len(examples), len(FINER)), numpy.float32)
+    for row, example in enumerate(examples):
+        for label in example.finer:
+            targets[row, FINER.index(label)] = 1 / len(example.finer)
     return targets
 
 
