@@ -241,7 +241,7 @@ def _print_table(answer: "Analysis") -> None:
         in_view = f"no. {segment.face_id}, {segment.coverage.get('face', 0):.0%}"
         table.add_row(
             f"{segment.start:.1f}–{segment.end:.1f} s",
-            _verdict(segment),
+            _verdict(segment) + (f"\n{' ≠ '.join(segment.conflict)}" if segment.conflict else ""),
             weights or "–",
             "–" if segment.face_id is None else in_view,
             segment.text or "",

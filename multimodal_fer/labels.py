@@ -31,6 +31,9 @@ FER2013_NAMES = {
 # What the default bundle answers with, whichever modalities it could judge.
 OPEN7 = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
+PLEASANT = {"happiness"}
+UNPLEASANT = {"sadness", "anger", "disgust", "fear", "contempt"}
+
 # Contempt has no counterpart in open7; both express rejection of what is seen.
 FER_PLUS_TO_OPEN7 = {**{label: label for label in OPEN7}, "contempt": "disgust"}
 

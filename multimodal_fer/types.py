@@ -12,6 +12,8 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from multimodal_fer.labels import PLEASANT, UNPLEASANT
+
 SCHEMA = 1  # of Analysis.to_dict; raised when a reader of older answers would misread the new ones
 
 Scores = dict[str, float]
@@ -129,6 +131,22 @@ class Segment:
     coverage: Scores
     by_modality: dict[str, Scores | None]
 
+    @property
+    def conflict(self) -> tuple[str, ...]:
+        """Modalities that contradict each other, such as a smile over angry words; none where they do not.
+
+        One is more likely pleasant than everything else, another more likely unpleasant.
+        """
+        pleased, displeased = (
+            tuple(
+                name
+                for name, scores in self.by_modality.items()
+                if scores and sum(scores.get(label, 0.0) for label in labels) > 0.5
+            )
+            for labels in (PLEASANT, UNPLEASANT)
+        )
+        return (*pleased, *displeased) if pleased and displeased else ()
+
     def __post_init__(self) -> None:
         _check_span(self.start, self.end, "segment")
         for name, scores in {"fused": self.scores, **self.by_modality}.items():
@@ -143,6 +161,7 @@ class Segment:
             "face_id": self.face_id,
             "emotion": self.emotion,
             "unsure": self.unsure,
+            "conflict": list(self.conflict),
             "scores": _rounded_scores(self.scores),
             "attention": _rounded_scores(self.attention),
             "coverage": _rounded_scores(self.coverage),

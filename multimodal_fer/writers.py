@@ -27,7 +27,7 @@ def to_json_line(analysis: Analysis) -> str:
 
 def segments_csv(analysis: Analysis) -> str:
     """A row per utterance or silent window, in tidy form for pandas or R."""
-    columns = ["path", "start", "end", "text", "face_id", "emotion", "unsure"]
+    columns = ["path", "start", "end", "text", "face_id", "emotion", "unsure", "conflict"]
     columns += [f"score_{label}" for label in analysis.labels]
     columns += [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
     return _table(columns, _segment_rows(analysis))
@@ -38,6 +38,7 @@ def _segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
         yield [
             analysis.path,
             *(segment[name] for name in ("start", "end", "text", "face_id", "emotion", "unsure")),
+            "+".join(segment["conflict"]),
             *(segment["scores"].get(label) for label in analysis.labels),
             *(segment["attention"].get(name) for name in MODALITIES),
             *(segment["coverage"].get(name) for name in MODALITIES),

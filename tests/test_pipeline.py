@@ -18,8 +18,8 @@ KEYS = {
     "coverage", "segments", "faces", "frames", "transcript", "warnings",
 }  # fmt: skip
 SEGMENT_KEYS = {
-    "start", "end", "text", "face_id", "emotion", "unsure", "scores", "attention", "coverage",
-    "by_modality",
+    "start", "end", "text", "face_id", "emotion", "unsure", "conflict", "scores", "attention",
+    "coverage", "by_modality",
 }  # fmt: skip
 
 

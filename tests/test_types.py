@@ -42,3 +42,18 @@ def test_folding_is_by_name_and_loses_nothing():
     assert sum(folded.values()) == pytest.approx(1.0)
     with pytest.raises(KeyError):
         fold_scores({"boredom": 1.0}, OPEN7, FER_PLUS_TO_OPEN7)
+
+
+def test_a_smile_over_angry_words_is_a_conflict():
+    smile = {"happiness": 0.8, "neutral": 0.2}
+    words = {"anger": 0.4, "disgust": 0.2, "neutral": 0.4}
+    calm = {"neutral": 0.9, "happiness": 0.1}
+
+    def conflict(**by_modality):
+        return Segment(0, 1, None, 0, None, False, {}, {}, {}, by_modality).conflict
+
+    assert conflict(face=smile, voice=calm, text=words) == ("face", "text")
+    assert conflict(face=smile, voice=smile, text=calm) == ()
+    assert conflict(face=smile, voice=None, text=None) == conflict(face=words, text=calm) == ()
+    # Many-sided rejection, no label of it over a half, contradicts a smile as well.
+    assert conflict(face={"contempt": 0.6, "neutral": 0.4}, voice=smile) == ("voice", "face")

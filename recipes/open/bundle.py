@@ -9,7 +9,12 @@ from multimodal_fer import hub
 from multimodal_fer.labels import OPEN7
 
 WEIGHTS = Path(__file__).parent.parent.parent / "weights"
-PARTS = {"face": "face-ferplus-seresnet"}
+PARTS = {
+    "face": "face-ferplus-seresnet",
+    "voice": "voice-open7-crnn",
+    "text": "text-open7-words",
+    "fusion": "fusion-open7",
+}
 UNSURE_BELOW = 0.5  # calibrated: such an answer is more likely wrong than right
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from multimodal_fer.errors import DataError
 from multimodal_fer.labels import GOEMOTIONS_TO_OPEN7, OPEN7, TEXT_TO_OPEN7
 
-PARTS = ("train", "validation", "test")
 GOEMOTIONS_FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 FINER = tuple(GOEMOTIONS_TO_OPEN7)
 MELD_FILES = {"train": "train_sent_emo.csv", "validation": "dev_sent_emo.csv"}
