@@ -22,6 +22,7 @@ DIALOG = re.compile(r"Ses0([1-5])([FM])_(impro\d{2}[ab]?|script\d{2}_\d[ab]?)", 
 EVALUATIONS = Path("dialog", "EmoEvaluation")
 TRANSCRIPTIONS = Path("dialog", "transcriptions")
 SOUNDS = Path("sentences", "wav")
+DIALOG_SOUNDS = Path("dialog", "wav")
 VIDEOS = Path("dialog", "avi", "DivX")
 
 SCRIPTS = ("01_1", "01_2", "01_3", "02_1", "02_2", "03_1", "03_2")
@@ -52,6 +53,11 @@ class Dialog:
     def sound(self, turn: str) -> Path:
         """The sound of one turn: 16 kHz, mono, cut exactly at its start and end."""
         return self.folder / SOUNDS / self.name / f"{turn}.wav"
+
+    @property
+    def whole_sound(self) -> Path:
+        """Both microphones from start to end; only looked for, to tell what was not unpacked."""
+        return self.folder / DIALOG_SOUNDS / f"{self.name}.wav"
 
 
 @dataclass(frozen=True)
