@@ -1,0 +1,59 @@
+"""How long voice, words and fusion of the default bundle take for one utterance of 5 s on this machine's CPU.
+
+    python -m benchmarks.utterances
+
+The shortest and the median of many rounds, the parts in turns. The sound is noise, which takes as long as
+speech. Writes `benchmarks/results/utterances.json`.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy
+import torch
+
+from benchmarks.speed import RESULTS
+from multimodal_fer.analyzer import Analyzer
+from multimodal_fer.files import write_json
+from multimodal_fer.media import SAMPLE_RATE
+from multimodal_fer.training import provenance
+
+SECONDS, ROUNDS = 5, 60
+TEXT = "I could not find the button, and so I gave up in the end."
+
+
+def main() -> None:
+    """Measure, print and write."""
+    judge = Analyzer(speech_model="none").judge
+    sound = numpy.random.default_rng(0).normal(0, 0.1, SECONDS * SAMPLE_RATE).astype("f4")
+    voice, words = judge.voices([(0, sound)])[0], judge.words({0: TEXT})[0]
+    parts: dict[str, Callable[[], object]] = {
+        "voice": lambda: judge.voices([(0, sound)]),
+        "text": lambda: judge.words({0: TEXT}),
+        "fusion": lambda: judge.together([{"voice": voice, "text": words}]),
+    }
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(ROUNDS):
+        for name, ask in parts.items():
+            started = time.perf_counter()
+            ask()
+            times[name].append(1000 * (time.perf_counter() - started))
+    rows = {
+        name: {"shortest": round(min(row), 2), "median": round(statistics.median(row), 2)}
+        for name, row in times.items()
+    }
+    rows["all"] = {
+        kind: round(sum(row[kind] for row in rows.values()), 2) for kind in ("shortest", "median")
+    }
+    about = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "seconds": SECONDS}
+    result = {**provenance("python -m benchmarks.utterances"), **about, "milliseconds": rows}
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / "utterances.json", result)
+    for name, row in rows.items():
+        print(f"{name}: {row['median']:.1f} ms (shortest {row['shortest']:.1f})")
+
+
+if __name__ == "__main__":
+    main()
