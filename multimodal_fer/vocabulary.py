@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multimodal_fer.errors import DataError
 from multimodal_fer.files import package_folders, write_text
@@ -195,6 +195,19 @@ class Vocabulary:
         counts = Counter(token for text in texts for token in tokenize(text))
         kept = sorted((-count, token) for token, count in counts.items() if count >= smallest_count)
         return cls((PAD, UNKNOWN, *(token for _, token in kept))[:largest])
+
+
+@torch.no_grad()
+def start_from(embedding: nn.Embedding, vectors_VW: Tensor) -> None:
+    """Give an embedding pre-trained vectors, float (V, W) in the vocabulary's order; _PAD_ becomes zeros.
+
+    Raises `ValueError` for another shape.
+    """
+    if vectors_VW.shape != embedding.weight.shape:
+        expected, found = tuple(embedding.weight.shape), tuple(vectors_VW.shape)
+        raise ValueError(f"word vectors: expected shape {expected}, found {found}")
+    embedding.weight.copy_(vectors_VW)
+    embedding.weight[PAD_NUMBER] = 0
 
 
 def collate_tokens(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.sequences import check_lengths, present
-from multimodal_fer.vocabulary import PAD_NUMBER
+from multimodal_fer.vocabulary import PAD_NUMBER, start_from
 
 PUBLISHED_FRAMES = 750  # 7.5 s; longer utterances lose their end
 SPREAD = 0.25  # weights of linear layers start uniform in ±SPREAD
@@ -174,13 +174,7 @@ class TextEncoder(nn.Module):
 
         The row of _PAD_ becomes zeros. Raises `ValueError` for another shape.
         """
-        weight = self.embedding.weight
-        if vectors_VD.shape != weight.shape:
-            expected, found = tuple(weight.shape), tuple(vectors_VD.shape)
-            raise ValueError(f"word vectors: expected shape {expected}, found {found}")
-        with torch.no_grad():
-            weight.copy_(vectors_VD)
-            weight[PAD_NUMBER] = 0
+        start_from(self.embedding, vectors_VD)
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         longest = check_lengths(lengths_B, tokens_BT.shape[1])

@@ -21,6 +21,7 @@ from multimodal_fer.vocabulary import (
     UNKNOWN_NUMBER,
     Vocabulary,
     collate_tokens,
+    start_from,
     tokenize,
 )
 
@@ -64,11 +65,12 @@ class WordNetwork(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = FinerHead(2 * size, config.labels, config.finer)
 
-    @torch.no_grad()
     def set_word_vectors(self, vectors_VW: Tensor) -> None:
-        """Start from pre-trained vectors in the vocabulary's order; they stay trainable."""
-        self.embedding.weight.copy_(vectors_VW)
-        self.embedding.weight[PAD_NUMBER] = 0
+        """Start from pre-trained vectors in the vocabulary's order; they stay trainable.
+
+        Raises `ValueError` for another shape than (V, W).
+        """
+        start_from(self.embedding, vectors_VW)
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor) -> Output:
         longest = check_lengths(lengths_B, tokens_BT.shape[1])
