@@ -13,6 +13,7 @@ from rich.table import Table
 
 from multimodal_fer import __version__
 from multimodal_fer.errors import MultimodalFerError
+from multimodal_fer.labels import MODALITIES
 
 if TYPE_CHECKING:
     from multimodal_fer.analyzer import Analyzer
@@ -233,26 +234,29 @@ def _print_table(answer: "Analysis") -> None:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in answer.coverage.items())
         console.print(f"there to be judged: {shares} of {answer.duration:.1f} s", markup=False)
     table = Table()
-    for heading in ("time", "expressed", "from", "face in view"):
+    people = {segment.face_id for segment in answer.segments} - {None}
+    for heading in ("time", "expressed", *MODALITIES):
         table.add_column(heading, no_wrap=True)
     table.add_column("words")
     for segment in answer.segments:
-        weights = ", ".join(f"{n} {w:.0%}" for n, w in segment.attention.items() if w)
-        in_view = f"no. {segment.face_id}, {segment.coverage.get('face', 0):.0%}"
+        weights = {n: f"{w:.0%}" if w else "–" for n, w in segment.attention.items()}
+        if segment.face_id is not None and len(people) > 1:
+            weights["face"] += f" no. {segment.face_id}"
         table.add_row(
-            f"{segment.start:.1f}–{segment.end:.1f} s",
+            f"{segment.start:.1f}–{segment.end:.1f}",
             _verdict(segment) + (f"\n{' ≠ '.join(segment.conflict)}" if segment.conflict else ""),
-            weights or "–",
-            "–" if segment.face_id is None else in_view,
+            *(weights.get(name, "–") for name in MODALITIES),
             segment.text or "",
         )
+    if answer.segments:
+        console.print("each row: seconds, what is expressed, how much each modality counted")
     console.print(table)
 
 
 def _verdict(answer: "Analysis | Segment") -> str:
     if answer.emotion is None:
         return "nothing to judge"
-    doubt = " (unsure)" if answer.unsure else ""
+    doubt = "?" if answer.unsure else ""
     return f"{answer.emotion} {answer.scores[answer.emotion]:.0%}{doubt}"
 
 
