@@ -31,6 +31,7 @@ class EvidenceSet:
     conditions: tuple[str, ...]  # C names; the first is the clean one
     part_labels: tuple[str, ...]  # L names
     digest: str  # sha256 of the weights that made it
+    people: Tensor  # (N,) int64, who it is of: what is learnt of one person must not be measured on them
 
     def rows(self, picks: Tensor, conditions: Tensor) -> Evidence:
         """Evidence of some examples, each in its own condition."""
@@ -48,6 +49,7 @@ class EvidenceSet:
                 part_labels=numpy.array(self.part_labels),
                 label_names=numpy.array(OPEN7),
                 digest=numpy.array(self.digest),
+                people=self.people.numpy(),
             )
 
     @classmethod
@@ -64,6 +66,7 @@ class EvidenceSet:
                     tuple(map(str, arrays["conditions"])),
                     tuple(map(str, arrays["part_labels"])),
                     str(arrays["digest"]),
+                    torch.from_numpy(arrays["people"]),
                 )
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise DataError(f"{path}: cannot be read ({error}); make it again") from None

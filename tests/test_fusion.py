@@ -68,19 +68,9 @@ def test_a_batch_of_one_equals_a_batch_of_many():
         torch.testing.assert_close(network(one, present[row : row + 1]).logits[0], together[row])
 
 
-def test_it_can_be_the_product_rule():
-    """With equal attention, a power of one and log-probabilities passed through, it is that rule."""
+def test_it_starts_as_the_product_rule():
     two = {"voice": 7, "text": 7}
-    network = LateAttention(FusionConfig(embeddings=two, part_labels=two, width=7)).eval()
-    state = network.state_dict()
-    for name, value in state.items():
-        if name.startswith(("projections", "scorers")):
-            value.zero_()
-        elif name.startswith("shortcuts") or name == "head.weight":
-            value.copy_(torch.eye(7))
-    state["head.bias"].zero_()
-    state["power"].fill_(1.0)
-    network.load_state_dict(state)
+    network = LateAttention(FusionConfig(embeddings=two, part_labels=two)).eval()
     scores = torch.rand(6, 2, 7, generator=torch.Generator().manual_seed(2)).softmax(2)
     evidence = {
         name: Evidence(torch.zeros(6, 7), scores[:, number].log())
@@ -89,6 +79,22 @@ def test_it_can_be_the_product_rule():
     present = torch.ones(6, 2)
     expected = product_rule(scores, present, torch.full((7,), 1 / 7))
     torch.testing.assert_close(network(evidence, present).logits.softmax(1), expected)
+
+
+def test_who_says_nothing_counts_nothing_and_who_says_more_counts_more():
+    two = {"voice": 7, "text": 7}
+    network = LateAttention(FusionConfig(embeddings=two, part_labels=two)).eval()
+    flat, sure = torch.full((1, 7), 1 / 7), torch.tensor([[0.94, *[0.01] * 6]])
+    vague = 0.5 * flat + 0.5 * sure
+
+    def attention(voice, text):
+        both = {"voice": voice, "text": text}
+        evidence = {name: Evidence(torch.zeros(1, 7), p.log()) for name, p in both.items()}
+        return network(evidence, torch.ones(1, 2)).attention[0].tolist()
+
+    assert attention(flat, sure) == pytest.approx([0, 1], abs=1e-5)
+    assert attention(sure, sure) == pytest.approx([0.5, 0.5])
+    assert attention(vague, sure)[0] < 0.45
 
 
 def test_it_learns_to_listen_to_the_one_that_knows():

@@ -199,6 +199,7 @@ def face_evidence(folder, weights):
             ("clean", "worn"),
             FER_PLUS,
             "0" * 64,
+            torch.arange(90),
         ).save(folder / f"face-{part}.npz")
 
 

@@ -1,7 +1,7 @@
 """Late attention: what the face, the voice and the words say each by itself, weighed and joined.
 
-Shapes: B samples, M modalities in the order of `MODALITIES`, D embedding of a part, W width of the joint
-space, K labels of the answer, L labels of a part.
+Shapes: B samples, M modalities in the order of `MODALITIES`, D embedding of a part, W hidden width,
+K labels of the answer, L labels of a part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from multimodal_fer.labels import MODALITIES, OPEN7
 
 SMALLEST = 1e-6  # a probability whose logarithm is taken counts as at least this
-ABSENT = -1e9  # the score of a modality that is not there: its attention becomes zero
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,7 @@ class FusionConfig:
     labels: tuple[str, ...] = OPEN7
     embeddings: dict[str, int] = field(default_factory=dict)  # D of each modality's part
     part_labels: dict[str, int] = field(default_factory=dict)  # L of each modality's part
+    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not read
     width: int = 64
     dropout: float = 0.1
     temperature: float = 1.0
@@ -40,20 +40,23 @@ class Fused(NamedTuple):
     """The joint answer."""
 
     logits: Tensor  # (B, K)
-    attention: Tensor  # (B, M), sums to 1 over the modalities that are present
+    attention: Tensor  # (B, M), sums to 1 over the modalities that are present and say anything
     own_logits: Tensor  # (B, M, K), of each modality by its own head
 
 
 class LateAttention(nn.Module):
-    """Project each modality, score it, and classify the weighted evidence.
+    """Turn each modality into evidence for the labels, weigh it, and add it up.
 
-    The attention a of the present modalities sums to one, as in additive attention (Bahdanau et al.
-    2015, section 3.1, over modalities instead of words). Evidence is then the sum of n**p · a · z over
-    the modalities: with p = 1, equal weights and z the log-probabilities that is the product rule of
-    independent experts, with p = 0 it is their geometric mean (Kittler et al. 1998, section 2). The
-    power p of the number n of present modalities is learnt, so two that agree may count more than one.
+    A modality's evidence is a vector over the labels: its log-probabilities, corrected by what its
+    embedding says, times a gate that says how far to trust it. The sum over the present modalities is
+    the product rule of independent experts (Kittler et al. 1998, section 2) where all gates are one;
+    divided by a learnt power of their number it leans towards their geometric mean.
 
-    Each modality has a head of its own (auxiliary in training), so none can be left to the others.
+    The attention to a modality is its evidence's share of all evidence, by length. A softmax of scores
+    (Bahdanau et al. 2015, section 3.1) was tried first: evidence can grow and shrink by itself, so its
+    weights stayed at a third each and said nothing.
+
+    Each modality has its own loss in training, so none can be left to the others.
     """
 
     config: FusionConfig
@@ -62,55 +65,61 @@ class LateAttention(nn.Module):
         super().__init__()
         self.config = config
         self.modalities = tuple(name for name in MODALITIES if name in config.embeddings)
+        count = len(config.labels)
         self.projections = nn.ModuleDict(
             {
                 name: nn.Sequential(
+                    nn.Dropout(config.dropout),
                     nn.Linear(config.embeddings[name] + config.part_labels[name], config.width),
                     nn.LayerNorm(config.width),
                     nn.GELU(),
                     nn.Dropout(config.dropout),
-                    nn.Linear(config.width, config.width),
                 )
                 for name in self.modalities
             }
         )
         self.shortcuts = nn.ModuleDict(
-            {
-                name: nn.Linear(config.part_labels[name], config.width, bias=False)
-                for name in self.modalities
-            }
+            {name: nn.Linear(config.part_labels[name], count) for name in self.modalities}
         )
-        self.scorers = nn.ModuleDict(
-            {
-                name: nn.Sequential(
-                    nn.Linear(config.width, config.width), nn.Tanh(), nn.Linear(config.width, 1)
-                )
-                for name in self.modalities
-            }
+        self.corrections = nn.ModuleDict(
+            {name: nn.Linear(config.width, count) for name in self.modalities}
         )
-        self.own_heads = nn.ModuleDict(
-            {name: nn.Linear(config.width, len(config.labels)) for name in self.modalities}
-        )
-        self.power = nn.Parameter(torch.tensor(0.5))
-        self.head = nn.Linear(config.width, len(config.labels))
+        self.gates = nn.ModuleDict({name: nn.Linear(config.width, 1) for name in self.modalities})
+        self.power = nn.Parameter(torch.tensor(0.0))
+        self.prior = nn.Parameter(torch.zeros(count))
+        self._start_as_product_rule()
+
+    @torch.no_grad()
+    def _start_as_product_rule(self) -> None:
+        for name in self.modalities:
+            nn.init.eye_(self.shortcuts[name].weight)  # type: ignore[arg-type]
+            for layer in (self.corrections[name], self.gates[name]):
+                nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(self.shortcuts[name].bias)  # type: ignore[arg-type]
 
     def forward(self, evidence: Mapping[str, Evidence], present_BM: Tensor) -> Fused:
-        """Join what is present; a row of `present_BM` without any gets the head's bias alone."""
-        joint = {name: self._project(name, evidence[name]) for name in self.modalities}
-        scores_BM = torch.cat([self.scorers[name](joint[name]) for name in self.modalities], dim=1)
-        own_BMK = torch.stack([self.own_heads[name](joint[name]) for name in self.modalities], 1)
-        joint_BMW = torch.stack([joint[name] for name in self.modalities], dim=1)
-        present_BM = present_BM.to(joint_BMW.dtype)
-        attention_BM = scores_BM.masked_fill(present_BM == 0, ABSENT).softmax(1) * present_BM
+        """Join what is present; a row of `present_BM` without any gets the prior alone."""
+        both = [self._judge(name, evidence[name]) for name in self.modalities]
+        own_BMK = torch.stack([own_BK for own_BK, _ in both], dim=1)
+        gates_BM = torch.cat([gate_B1 for _, gate_B1 in both], dim=1)
+        present_BM = present_BM.to(own_BMK.dtype)
+        centred_BMK = own_BMK - own_BMK.mean(2, keepdim=True)
+        evidence_BMK = centred_BMK * (gates_BM * present_BM).unsqueeze(2)
+        size_BM = evidence_BMK.detach().norm(dim=2)
+        attention_BM = size_BM / size_BM.sum(1, keepdim=True).clamp(min=SMALLEST)
         count_B1 = present_BM.sum(1, keepdim=True).clamp(min=1)
-        weights_BM1 = (attention_BM * count_B1**self.power).unsqueeze(2)
-        logits_BK = self.head((weights_BM1 * joint_BMW).sum(1))
+        logits_BK = self.prior + evidence_BMK.sum(1) / count_B1**self.power
         return Fused(logits_BK, attention_BM, own_BMK)
 
-    def _project(self, name: str, part: Evidence) -> Tensor:
-        """One modality in the joint space (B, W): its log-probabilities, corrected by its embedding."""
-        both = torch.cat([part.embedding, part.log_scores], dim=1)
-        return self.projections[name](both) + self.shortcuts[name](part.log_scores)
+    def _judge(self, name: str, part: Evidence) -> tuple[Tensor, Tensor]:
+        """One modality's own logits (B, K), and how far to trust them (B, 1)."""
+        embedding_BD = part.embedding
+        if name in self.config.scores_only:
+            embedding_BD = torch.zeros_like(embedding_BD)
+        joint_BW = self.projections[name](torch.cat([embedding_BD, part.log_scores], dim=1))
+        own_BK = self.shortcuts[name](part.log_scores) + self.corrections[name](joint_BW)
+        return own_BK, self.gates[name](joint_BW).exp()
 
 
 def log_of(scores: Tensor) -> Tensor:

@@ -60,6 +60,7 @@ def main(name: str, archive: str, folder: str) -> None:
             tuple(CONDITIONS),
             tuple(model.config.labels),
             file_hash(weights / "model.safetensors"),
+            torch.arange(len(usable)),  # who is in a picture is not known
         )
         evidence.save(Path(folder) / f"face-{part_name}.npz")
         print(f"{part_name}: {len(usable)} faces in {len(CONDITIONS)} conditions", flush=True)

@@ -10,7 +10,7 @@ network's own training dealt them, so both are voices that it never heard.
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -86,8 +86,16 @@ READ: dict[str, Callable[[str, random.Random], str]] = {
 }
 
 
-def voice_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], Tensor, list[str]]:
-    """Judged in each condition, the labels, and the names of the conditions."""
+class Judged(NamedTuple):
+    """A part's examples, judged in each condition."""
+
+    judged: list[tuple[Tensor, Tensor]]  # embeddings and log scores
+    labels: Tensor
+    conditions: tuple[str, ...]
+    people: Tensor
+
+
+def voice_evidence(trained: Trained, data: str, part: str) -> Judged:
     config = config_of(trained, VoiceTrainConfig)
     if config.labels != "open7":
         raise ConfigError(f"{trained.name}: answers with {config.labels} labels, open7 are needed")
@@ -95,10 +103,13 @@ def voice_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], T
     chosen = split_speakers(speech, config)[part]
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in chosen.clips]
     judged = [judge(change(waveforms), pad, trained.model) for change in HEARD.values()]
-    return judged, chosen.labels, list(HEARD)
+    speakers = [speech.clips[number].speaker for number in chosen.clips]
+    numbers = {speaker: number for number, speaker in enumerate(sorted(set(speakers)))}
+    people = torch.tensor([numbers[speaker] for speaker in speakers])
+    return Judged(judged, chosen.labels, tuple(HEARD), people)
 
 
-def text_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], Tensor, list[str]]:
+def text_evidence(trained: Trained, data: str, part: str) -> Judged:
     corpora = trained.training["corpora"]
     examples = [e for e in read_texts(data, corpora, part) if len(e.labels) == 1]
     labels = torch.from_numpy(targets_of(examples)).argmax(1)
@@ -108,7 +119,7 @@ def text_evidence(trained: Trained, data: str, part: str) -> tuple[list[Any], Te
         texts = [change(example.text, chance) for example in examples]
         tokens = encode_texts(trained.model, trained.vocabulary, texts)
         judged.append(judge(tokens, pad, trained.model))
-    return judged, labels, list(READ)
+    return Judged(judged, labels, tuple(READ), torch.arange(len(labels)))
 
 
 MAKERS = {"voice": voice_evidence, "text": text_evidence}
@@ -121,17 +132,21 @@ def main(modality: str, name: str, data: str, folder: str) -> None:
     weights = find_weights(name)
     trained = load_trained(name)
     for part in PARTS:
-        judged, labels, conditions = MAKERS[modality](trained, data, part)
+        found = MAKERS[modality](trained, data, part)
         evidence = EvidenceSet(
-            torch.stack([embedding for embedding, _ in judged]),
-            torch.stack([scores for _, scores in judged]),
-            labels,
-            tuple(conditions),
+            torch.stack([embedding for embedding, _ in found.judged]),
+            torch.stack([scores for _, scores in found.judged]),
+            found.labels,
+            found.conditions,
             tuple(trained.model.config.labels),
             file_hash(weights / "model.safetensors"),
+            found.people,
         )
         evidence.save(Path(folder) / f"{modality}-{part}.npz")
-        print(f"{part}: {len(labels)} examples in {len(conditions)} conditions", flush=True)
+        print(
+            f"{part}: {len(found.labels)} examples in {len(found.conditions)} conditions",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

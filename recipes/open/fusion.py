@@ -8,8 +8,8 @@ not how the three go together in one person. Some evidence is worn, some belongs
 missing: a network that always saw three clean agreeing parts would learn nothing about reliability.
 
 Trains on the `validation` evidence, which the parts have not been trained on (they are too sure of what they
-were trained on), a fixed third of it left out to choose the epoch and the temperature. Test evidence is for
-`evaluate_fusion`.
+were trained on), a fixed third of its people left out to choose the epoch and the temperature. Test evidence
+is for `evaluate_fusion`.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from multimodal_fer.models.fusion import Evidence, drop_modalities
 from multimodal_fer.run import Run
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
 
-HELD_OUT = 3  # every third example of the validation evidence measures, the others train
+HELD_OUT = 3  # every third person of the validation evidence measures, the others train
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class FusionTrainConfig:
 
     evidence: str = "runs/evidence"
     run: str = "runs/fusion"
+    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not read
     width: int = 64
     dropout: float = 0.1
     prior: tuple[float, ...] = (0.3, 0.2, 0.1, 0.15, 0.1, 0.075, 0.075)  # of open7, in its order
@@ -120,9 +121,9 @@ def draw_labels(count: int, prior: tuple[float, ...], generator: torch.Generator
 
 def split_evidence(sets: dict[str, EvidenceSet]) -> tuple[Pairing, Pairing]:
     """To train with, and to choose with."""
-    numbers = {name: torch.arange(len(held.labels)) for name, held in sets.items()}
-    kept = {name: row[row % HELD_OUT != 0] for name, row in numbers.items()}
-    rest = {name: row[row % HELD_OUT == 0] for name, row in numbers.items()}
+    held_out = {name: held.people % HELD_OUT == 0 for name, held in sets.items()}
+    kept = {name: (~out).nonzero()[:, 0] for name, out in held_out.items()}
+    rest = {name: out.nonzero()[:, 0] for name, out in held_out.items()}
     return Pairing(sets, kept), Pairing(sets, rest)
 
 
@@ -139,6 +140,7 @@ class FusionRun(Run):
             "labels": OPEN7,
             "embeddings": {name: held.embeddings.shape[2] for name, held in sets.items()},
             "part_labels": {name: len(held.part_labels) for name, held in sets.items()},
+            "scores_only": config.scores_only,
             "width": config.width,
             "dropout": config.dropout,
         }
