@@ -1,0 +1,137 @@
+"""What trained parts say of the same turns, side by side for late attention. Nothing of it is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from multimodal_fer.errors import ConfigError
+from multimodal_fer.labels import MODALITIES
+from multimodal_fer.models.fusion import Evidence
+from recipes.iemocap.labels import NUMBERS
+from recipes.iemocap.prepared import Prepared
+from recipes.iemocap.protocols import Fold
+from recipes.iemocap.runs import Judged, TrainedFold, fold_folder
+from recipes.iemocap.targets import make_goal
+
+Scales = dict[str, tuple[Tensor, Tensor]]  # mean and deviation (D,) of each part's embedding
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """N turns as M parts judge them; rows of an absent part are zeros, and never looked at."""
+
+    turns: list[str]
+    evidence: dict[str, Evidence]  # by modality, embedding (N, D) and log_scores (N, K)
+    present: Tensor  # (N, M)
+    targets: Tensor  # (N,) numbers of the labels
+
+    def rows(self, picks: Tensor) -> "Joined":
+        evidence = {
+            name: Evidence(part.embedding[picks], part.log_scores[picks])
+            for name, part in self.evidence.items()
+        }
+        turns = [self.turns[pick] for pick in picks.tolist()]
+        return Joined(turns, evidence, self.present[picks], self.targets[picks])
+
+    def scaled(self, scales: Scales) -> "Joined":
+        """Embeddings around zero, alike in size whatever the part: prosody is in hertz."""
+        evidence = {
+            name: Evidence((part.embedding - scales[name][0]) / scales[name][1], part.log_scores)
+            for name, part in self.evidence.items()
+        }
+        return Joined(self.turns, evidence, self.present, self.targets)
+
+    def scales(self) -> Scales:
+        """Over the turns where each part is present."""
+        found = {}
+        for number, (name, part) in enumerate(self.evidence.items()):
+            embeddings = part.embedding[self.present[:, number] > 0]
+            found[name] = (embeddings.mean(0), embeddings.std(0).nan_to_num(1).clamp(min=1e-3))
+        return found
+
+
+class Parts:
+    """The parts of one fold: one of each modality, trained on the same turns."""
+
+    def __init__(self, runs: Sequence[str], number: int, prepared: Prepared, device: str) -> None:
+        found = [TrainedFold(fold_folder(run, number), prepared, device) for run in runs]
+        check_alike(found, number)
+        by_modality = {part.system.modalities[0]: part for part in found}
+        self.parts = {name: by_modality[name] for name in MODALITIES if name in by_modality}
+        self.prepared = prepared
+
+    @property
+    def first(self) -> TrainedFold:
+        return next(iter(self.parts.values()))
+
+    @property
+    def fold(self) -> Fold:
+        return self.first.fold
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.first.goal.labels
+
+    def join(self, part: str) -> Joined:
+        """Every turn of a part of the fold that any of the modalities can judge."""
+        return join({name: trained.judge(part) for name, trained in self.parts.items()}, self)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Which weights the evidence is of."""
+        return {name: trained.weights_digest for name, trained in self.parts.items()}
+
+
+def join(judged: Mapping[str, Judged], parts: Parts) -> Joined:
+    """Rows of the same turn side by side."""
+    turns = sorted({turn for part in judged.values() for turn in part.turns})
+    places = {turn: place for place, turn in enumerate(turns)}
+    present = torch.zeros(len(turns), len(judged))
+    evidence = {}
+    for number, (name, part) in enumerate(judged.items()):
+        rows = torch.tensor([places[turn] for turn in part.turns])
+        present[rows, number] = 1
+        evidence[name] = Evidence(
+            torch.zeros(len(turns), part.embeddings.shape[1]).index_copy_(0, rows, part.embeddings),
+            torch.zeros(len(turns), part.log_scores.shape[1]).index_copy_(0, rows, part.log_scores),
+        )
+    goal = make_goal(parts.first.config)
+    targets = goal.targets([parts.prepared.rows[turn].turn for turn in turns])
+    return Joined(turns, evidence, present, targets)
+
+
+def check_alike(parts: Sequence[TrainedFold], number: int) -> None:
+    """Parts of other turns would have been trained on turns that the fusion is tested on."""
+    if len(parts) < 2:
+        raise ConfigError("parts: expected at least two runs, as parts=RUN,RUN; found one")
+    seen: dict[str, Path] = {}
+    for part in parts:
+        if part.config.target == NUMBERS:
+            raise ConfigError(f"{part.folder}: answers with numbers; late attention joins emotions")
+        if len(part.system.modalities) != 1:
+            raise ConfigError(
+                f"{part.folder}: {part.config.model} takes {' and '.join(part.system.modalities)} "
+                "together; give parts of one modality each"
+            )
+        (modality,) = part.system.modalities
+        if modality in seen:
+            raise ConfigError(
+                f"{part.folder} and {seen[modality]}: both judge the {modality}; give one"
+            )
+        seen[modality] = part.folder
+        first = parts[0]
+        if part.config.fold != number:
+            raise ConfigError(
+                f"{part.folder}: was trained on fold {part.config.fold}, whose training turns are tested "
+                f"on in fold {number}; put every fold's folder back under its own number"
+            )
+        for key in ("protocol", "target"):
+            own, other = getattr(part.config, key), getattr(first.config, key)
+            if own != other:
+                raise ConfigError(
+                    f"{part.folder}: was trained with {key} {own}, {first.folder} with {other}; parts "
+                    "must have been trained on the same turns"
+                )

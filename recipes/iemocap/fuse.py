@@ -1,0 +1,283 @@
+"""Train late attention over a face, a voice and a text system, fold by fold.
+
+    python -m recipes.iemocap.fuse data=runs/iemocap run=runs/iemocap-fusion
+        parts=runs/iemocap-face,runs/iemocap-speech,runs/iemocap-words [fold=0|all]
+
+Fold k joins the parts' folds k, which must be of the same prepared release, protocol, target and turns.
+
+What it learns from. Of their own training turns the parts are too sure, the most overfitted most of all: late
+attention trained there would trust it most. So it learns from the validation part, on which no weight of a
+part was trained, by two-way cross-fitting: its speakers are dealt into two halves (its dialogs, where it has
+one speaker); one network learns from the first half while the second chooses its epoch and calibrates it,
+another the other way round, and the answer is the mean of both. What is left: the parts' epochs and
+temperatures were chosen on the same validation part, one number each. The test part is never looked at.
+Modalities are hidden at random and embeddings get noise, since the halves are small.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from multimodal_fer.errors import ConfigError, DataError
+from multimodal_fer.metrics import classification_report
+from multimodal_fer.models import build
+from multimodal_fer.models.fusion import Evidence, LateAttention, drop_modalities
+from multimodal_fer.run import CHECKPOINT, Run, result_state, training_record
+from multimodal_fer.training import (
+    Workers,
+    decayed_apart,
+    load_checkpoint,
+    load_config,
+    run_command,
+    seed_everything,
+    workers,
+)
+from recipes.iemocap.evidence import Joined, Parts
+from recipes.iemocap.prepared import Prepared, load_prepared
+from recipes.iemocap.runs import fold_digest, fold_folder, load_state, trained_folds
+from recipes.iemocap.targets import fit_temperature
+from recipes.iemocap.train import fold_numbers, split_words
+
+USUAL = Path(__file__).parent / "systems" / "fusion.toml"
+HALVES = (0, 1)
+
+
+@dataclass(frozen=True)
+class FuseConfig:
+    """Which parts are joined, and how it is learnt."""
+
+    data: str = "runs/iemocap"
+    run: str = "runs/iemocap-fusion"  # folder of the folds; of half a fold while it is trained
+    parts: str = ""  # run folders, parted by commas
+    fold: int = 0
+    half: int = 0  # of the validation part, to learn from
+    width: int = 32
+    dropout: float = 0.3
+    noise: float = 0.3  # of the embeddings, in deviations
+    missing: float = 0.3  # share of the modalities that are hidden
+    own_loss: float = 0.3  # weight of each modality's own head
+    epochs: int = 60
+    batch: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 5e-2
+    average_decay: float = 0.98
+    keep: str = "best"
+    patience: int = 0
+    seed: int = 1
+    device: str = "auto"
+
+    @property
+    def runs(self) -> list[str]:
+        return [part for part in self.parts.split(",") if part]
+
+
+def deal_halves(joined: Joined, prepared: Prepared) -> tuple[Tensor, Tensor]:
+    """Rows of two halves that share no speaker, or no dialog where there is one speaker only."""
+    turns = [prepared.rows[name].turn for name in joined.turns]
+    groups = [turn.speaker for turn in turns]
+    if len(set(groups)) == 1:
+        groups = [turn.dialog for turn in turns]
+    order = sorted(set(groups))
+    if len(order) < 2:
+        raise DataError("the validation part has one dialog; it cannot be dealt into two halves")
+    first = torch.tensor([order.index(group) % 2 == 0 for group in groups])
+    return first.nonzero()[:, 0], (~first).nonzero()[:, 0]
+
+
+class HalfRun(Run):
+    """The training of late attention on half a validation part; the other half chooses."""
+
+    score = "valid_log_likelihood"  # accuracy has too few steps on half a part
+
+    def __init__(
+        self, config: FuseConfig, group: Workers, parts: Parts, validation: Joined
+    ) -> None:
+        super().__init__(config, group)
+        seed_everything(config.seed)
+        halves = deal_halves(validation, parts.prepared)
+        learnt = validation.rows(halves[config.half])
+        scales = learnt.scales()
+        self.learnt = learnt.scaled(scales)
+        self.choosing = validation.rows(halves[1 - config.half]).scaled(scales)
+        self.about |= {
+            "manifest": parts.prepared.hash,
+            "digest": fold_digest(parts.fold),
+            "parts": parts.digests,
+            "scales": {name: list(pair) for name, pair in scales.items()},
+            "settings": {
+                "labels": parts.labels,
+                "embeddings": {
+                    name: part.embedding.shape[1] for name, part in learnt.evidence.items()
+                },
+                "part_labels": dict.fromkeys(learnt.evidence, len(parts.labels)),
+                "width": config.width,
+                "dropout": config.dropout,
+            },
+        }
+        self.model = build("late-attention", self.about["settings"]).to(group.device)
+        self.average = self.averaged(self.model)
+        self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
+        steps = math.ceil(len(self.learnt.turns) / config.batch)
+        self.schedule = OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=steps * config.epochs
+        )
+
+    def resume(self) -> None:
+        """Continue; a run on other parts is refused."""
+        if (self.folder / CHECKPOINT).exists():
+            check_parts(self.folder, load_checkpoint(self.folder / CHECKPOINT), self.about["parts"])
+        super().resume()
+
+    def train_epoch(self) -> float:
+        config, epoch = self.config, len(self.epochs)
+        seed_everything(config.seed * 1000 + epoch)
+        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        self.model.train()
+        total = 0.0
+        order = torch.randperm(len(self.learnt.turns), generator=generator)
+        for picks in order.split(config.batch):
+            loss = self.loss(self.learnt.rows(picks), generator)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            total += loss.item() * len(picks)
+        return total / len(order)
+
+    def loss(self, batch: Joined, generator: torch.Generator) -> Tensor:
+        """Cross-entropy of the joint answer, and of each present modality's own head."""
+        device, config = self.group.device, self.config
+        noisy = {name: self._noisy(part, generator) for name, part in batch.evidence.items()}
+        present_BM = drop_modalities(batch.present, config.missing, generator).to(device)
+        targets_B = batch.targets.to(device)
+        fused = self.model(noisy, present_BM)
+        joint = functional.cross_entropy(fused.logits, targets_B)
+        own_BKM = fused.own_logits.transpose(1, 2)
+        targets_BM = targets_B[:, None].expand(-1, own_BKM.shape[2])
+        own_BM = functional.cross_entropy(own_BKM, targets_BM, reduction="none")
+        return joint + config.own_loss * (own_BM * present_BM).sum() / present_BM.sum()
+
+    def _noisy(self, part: Evidence, generator: torch.Generator) -> Evidence:
+        noise = self.config.noise * torch.randn(part.embedding.shape, generator=generator)
+        device = self.group.device
+        return Evidence((part.embedding + noise).to(device), part.log_scores.to(device))
+
+    def validate(self) -> dict[str, float]:
+        logits = fused_logits(self.result, self.choosing)
+        targets = self.choosing.targets
+        labels = self.about["settings"]["labels"]
+        report = classification_report(logits.softmax(1).numpy(), targets.numpy(), labels)
+        return {
+            "valid_accuracy": report["accuracy"],
+            "valid_uar": report["uar"],
+            "valid_log_likelihood": -functional.cross_entropy(logits, targets).item(),
+        }
+
+
+@torch.no_grad()
+def fused_logits(model: nn.Module, joined: Joined, present: Tensor | None = None) -> Tensor:
+    """Logits (N, K) of the turns, with fewer modalities where `present` says so."""
+    model.eval()
+    device = next(model.parameters()).device
+    evidence = {
+        name: Evidence(part.embedding.to(device), part.log_scores.to(device))
+        for name, part in joined.evidence.items()
+    }
+    there = joined.present if present is None else present
+    return model(evidence, there.to(device)).logits.float().cpu()
+
+
+def check_parts(folder: Path, state: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Late attention reads the embeddings of the parts that it was trained on, and of no others."""
+    if dict(state["parts"]) != dict(digests):
+        changed = sorted(
+            name
+            for name in {*state["parts"], *digests}
+            if state["parts"].get(name) != digests.get(name)
+        )
+        raise ConfigError(
+            f"{folder}: was trained on other weights of {', '.join(changed)}; use another folder, or the "
+            "parts that it was trained on"
+        )
+
+
+class FusedFold:
+    """Both networks of a fold's fusion, with the parts that they join."""
+
+    def __init__(self, run: str | Path, number: int, prepared: Prepared, device: str = "auto"):
+        folders = [fold_folder(run, number) / f"half-{half}" for half in HALVES]
+        states = [load_state(folder, prepared) for folder in folders]
+        self.config = FuseConfig(**states[0]["config"])
+        names = [Path(part).name for part in self.config.runs]
+        self.record = training_record(states[0]) | {"parts": names}
+        self.parts = Parts(self.config.runs, number, prepared, device)
+        self.fold, self.labels = self.parts.fold, self.parts.labels
+        validation = self.parts.join("validation")
+        halves = deal_halves(validation, prepared)
+        self.networks = []
+        for folder, state, half in zip(folders, states, HALVES, strict=True):
+            check_parts(folder, state, self.parts.digests)
+            model: LateAttention = build("late-attention", state["settings"])
+            model.load_state_dict(result_state(state))
+            scales = {name: (pair[0], pair[1]) for name, pair in state["scales"].items()}
+            other = validation.rows(halves[1 - half]).scaled(scales)
+            temperature = fit_temperature(fused_logits(model, other), other.targets)
+            self.networks.append((model, scales, temperature))
+
+    @property
+    def parameters(self) -> int:
+        """Of late attention; the parts have theirs."""
+        return sum(
+            weights.numel() for model, _, _ in self.networks for weights in model.parameters()
+        )
+
+    def probabilities(self, joined: Joined, present: Tensor | None = None) -> Tensor:
+        """The mean of both networks' answers, (N, K)."""
+        answers = [
+            (fused_logits(model, joined.scaled(scales), present) / temperature).softmax(1)
+            for model, scales, temperature in self.networks
+        ]
+        return torch.stack(answers).mean(0)
+
+
+def fuse(config: FuseConfig, folds: str = "all") -> Path:
+    """Train both halves of folds, or continue; returns the folder that holds the folds."""
+    if not config.runs:
+        raise ConfigError(
+            "parts: expected run folders, as parts=runs/iemocap-face,runs/iemocap-speech"
+        )
+    prepared = load_prepared(config.data)
+    there = [set(trained_folds(run)) for run in config.runs]
+    common = sorted(set.intersection(*there))
+    numbers = common if folds == "all" else fold_numbers(folds, max(common, default=0) + 1)
+    if missing := set(numbers or [0]) - set(common):
+        raise ConfigError(f"fold {min(missing)}: not every part has been trained on it")
+    with workers(config.device) as group:
+        for number in numbers:
+            parts = Parts(config.runs, number, prepared, config.device)
+            validation = parts.join("validation")
+            for half in HALVES:
+                folder = fold_folder(config.run, number) / f"half-{half}"
+                own = replace(config, run=str(folder), fold=number, half=half)
+                print(f"fold {number} ({parts.fold.name}), half {half}", flush=True)
+                HalfRun(own, group, parts, validation).go()
+    return Path(config.run)
+
+
+def main(*words: str) -> None:
+    """The command line."""
+    sitting, rest = split_words(words, fold="all")
+    fuse(load_config(FuseConfig, USUAL, rest), sitting["fold"])
+
+
+if __name__ == "__main__":
+    run_command(main, __doc__, 1, more=True)
