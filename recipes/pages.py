@@ -40,7 +40,9 @@ def unusual(training: Mapping[str, Any], usual: Mapping[str, Any], always: Itera
     plain = json.loads(json.dumps(usual))
     always = set(always)
     said = {
-        key: value for key, value in training.items() if key in always or value != plain.get(key)
+        key: value
+        for key, value in training.items()
+        if key in always or (value != {} and value != plain.get(key))
     }
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
 

@@ -178,12 +178,17 @@ def attention_table() -> str:
     )
 
 
-def measured(result: dict[str, Any], training: str, folder: str) -> str:
+def measured(
+    result: dict[str, Any],
+    training: str,
+    folder: str,
+    looked: str = "the test part was looked at once",
+) -> str:
     """Where the figures of a card come from."""
     config = json.loads((WEIGHTS / folder / "config.json").read_text(encoding="utf-8"))
     return (
         f"Measured on {result['date']} at commit `{result['commit']}` by `{result['command']}`; "
-        f"the test part was looked at once. Training: {training}. "
+        f"{looked}. Training: {training}. "
         f"Temperature {config['settings']['temperature']}, fitted on validation data."
     )
 
@@ -223,7 +228,7 @@ def cards() -> dict[Path, str]:
         clean = "All evidence clean and of the same label:"
         figures[FUSION] = [
             *(worn, fusion_table("worn"), clean, fusion_table("clean"), attention_table()),
-            measured(result, about, FUSION),
+            measured(result, about, FUSION, "see below for how often"),
         ]
     return {
         WEIGHTS / name / "README.md": (CARDS / f"{name}.md")
