@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from multimodal_fer.errors import WeightsError
+from multimodal_fer.errors import HubError, HubUnreachableError, WeightsError
 from multimodal_fer.files import file_hash, write_text
 from multimodal_fer.hub import read_config
 from multimodal_fer.parcel import (
@@ -24,8 +24,6 @@ from multimodal_fer.parcel import (
     CONFIG,
     LOADED,
     WEIGHTS,
-    HubError,
-    HubUnreachableError,
     check_repository,
     check_tensors,
     content_hash,

@@ -31,3 +31,11 @@ class DataError(MultimodalFerError):
 
 class OutputError(MultimodalFerError):
     """A folder or file that cannot be written."""
+
+
+class HubError(MultimodalFerError):
+    """A model hub that refuses something, or whose answer cannot be used."""
+
+
+class HubUnreachableError(HubError):
+    """A model hub that cannot be reached now."""

@@ -16,7 +16,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from multimodal_fer.errors import MultimodalFerError, OutputError, WeightsError
+from multimodal_fer.errors import (
+    HubError,
+    HubUnreachableError,
+    MultimodalFerError,
+    OutputError,
+    WeightsError,
+)
 from multimodal_fer.hub import VOCABULARY
 from multimodal_fer.vocabulary import Vocabulary
 
@@ -42,14 +48,6 @@ MATERIAL = {
     "an archive": ".zip .tar .gz .tgz .7z",
 }
 TURN = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\d\d", re.ASCII | re.IGNORECASE)
-
-
-class HubError(MultimodalFerError):
-    """A model hub that refuses something, or whose answer cannot be used."""
-
-
-class HubUnreachableError(HubError):
-    """A model hub that cannot be reached now."""
 
 
 # ------------------------------------------------------------------------------ names, sizes, hashes

@@ -241,9 +241,7 @@ def _golden_problems(part: _Part) -> Iterator[str]:
         if "model" not in part.config:
             hub.load_bundle(part.folder)
             return
-        difference = hub.verify_model(part.folder)
-        if not difference <= hub.GOLDEN_TOLERANCE:  # "not a number" compares as false
-            yield f"{part.folder / GOLDEN}: its logits are no numbers; save the weights again"
+        hub.verify_model(part.folder)
         if part.config["model"] == "words":
             hub.load_reader(part.folder)
     except MultimodalFerError as error:

@@ -197,19 +197,6 @@ class Vocabulary:
         return cls((PAD, UNKNOWN, *(token for _, token in kept))[:largest])
 
 
-@torch.no_grad()
-def start_from(embedding: nn.Embedding, vectors_VW: Tensor) -> None:
-    """Give an embedding pre-trained vectors, float (V, W) in the vocabulary's order; _PAD_ becomes zeros.
-
-    Raises `ValueError` for another shape.
-    """
-    if vectors_VW.shape != embedding.weight.shape:
-        expected, found = tuple(embedding.weight.shape), tuple(vectors_VW.shape)
-        raise ValueError(f"word vectors: expected shape {expected}, found {found}")
-    embedding.weight.copy_(vectors_VW)
-    embedding.weight[PAD_NUMBER] = 0
-
-
 def collate_tokens(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Pad numbers of tokens to the longest text: int64 (B, T) and the lengths, int64 (B,).
 
@@ -282,6 +269,27 @@ def read_word_vectors(
         elif word in found:
             row_D.copy_(torch.from_numpy(found[word]))
     return WordVectors(vectors_VD, tuple(missing))
+
+
+def vectors_for(vocabulary: Vocabulary, source: str, seed: int) -> WordVectors | None:
+    """Vectors for a training to begin with: of the installed GloVe ("glove"), a file, or none ("none")."""
+    if source == "none":
+        return None
+    path = find_glove() if source == "glove" else source
+    return read_word_vectors(path, vocabulary.tokens, seed=seed)
+
+
+@torch.no_grad()
+def start_from(embedding: nn.Embedding, vectors_VW: Tensor) -> None:
+    """Give an embedding pre-trained vectors, float (V, W) in the vocabulary's order; _PAD_ becomes zeros.
+
+    Raises `ValueError` for another shape.
+    """
+    if vectors_VW.shape != embedding.weight.shape:
+        expected, found = tuple(embedding.weight.shape), tuple(vectors_VW.shape)
+        raise ValueError(f"word vectors: expected shape {expected}, found {found}")
+    embedding.weight.copy_(vectors_VW)
+    embedding.weight[PAD_NUMBER] = 0
 
 
 def read_text_file(path: Path, words: set[str], size: int | None) -> dict[str, numpy.ndarray]:

@@ -2,8 +2,9 @@
 
 import numpy
 import pytest
+import torch
 
-from multimodal_fer.metrics import calibration_error, classification_report
+from multimodal_fer.metrics import calibration_error, classification_report, fit_temperature
 
 
 def test_report_by_hand():
@@ -22,3 +23,20 @@ def test_calibration_by_hand():
     probabilities = numpy.array([[0.8, 0.2]] * 10)
     assert calibration_error(probabilities, numpy.array([0] * 8 + [1] * 2)) == pytest.approx(0)
     assert calibration_error(probabilities, numpy.array([0] * 5 + [1] * 5)) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 10.0])
+def test_small_and_large_logits_are_calibrated(size):
+    generator = torch.Generator().manual_seed(0)
+    logits = size * torch.randn(4000, 4, generator=generator)
+    drawn = torch.multinomial((logits / size).softmax(1), 1, generator=generator)[:, 0]
+    assert fit_temperature(logits, drawn) == pytest.approx(size, rel=0.1)
+    assert fit_temperature(logits, logits.argmax(1)) == pytest.approx(1 / 20)  # the surest allowed
+
+
+def test_shares_of_classes_calibrate_as_the_drawn_classes_do():
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(500, 4, generator=generator)
+    drawn = torch.multinomial((logits / 2).softmax(1), 1, generator=generator)[:, 0]
+    shares = torch.nn.functional.one_hot(drawn, 4).float()
+    assert fit_temperature(logits, shares) == pytest.approx(fit_temperature(logits, drawn))

@@ -20,11 +20,16 @@ from hub_server import OWNER_TOKEN, READER_TOKEN, HubServer
 
 from multimodal_fer import downloading, hub, parcel
 from multimodal_fer.downloading import fetch, sha256_of
-from multimodal_fer.errors import MultimodalFerError, OutputError, WeightsError
+from multimodal_fer.errors import (
+    HubError,
+    HubUnreachableError,
+    MultimodalFerError,
+    OutputError,
+    WeightsError,
+)
 from multimodal_fer.golden import golden_logits
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models import build
-from multimodal_fer.parcel import HubError, HubUnreachableError
 from multimodal_fer.publishing import foreign_files, plan, publish
 from multimodal_fer.vocabulary import Vocabulary
 

@@ -122,6 +122,15 @@ class LateAttention(nn.Module):
         return own_BK, self.gates[name](joint_BW).exp()
 
 
+def fusion_loss(fused: Fused, present_BM: Tensor, targets_B: Tensor, own_weight: float) -> Tensor:
+    """Cross-entropy of the joint answer, and `own_weight` times that of each present modality's own."""
+    joint = nn.functional.cross_entropy(fused.logits, targets_B)
+    own_BKM = fused.own_logits.transpose(1, 2)
+    targets_BM = targets_B[:, None].expand(-1, own_BKM.shape[2])
+    own_BM = nn.functional.cross_entropy(own_BKM, targets_BM, reduction="none")
+    return joint + own_weight * (own_BM * present_BM).sum() / present_BM.sum()
+
+
 def log_of(scores: Tensor) -> Tensor:
     """Logarithms of probabilities, finite for those of zero."""
     return scores.clamp(min=SMALLEST).log()

@@ -27,9 +27,9 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from multimodal_fer.errors import ConfigError, DataError
-from multimodal_fer.metrics import classification_report
+from multimodal_fer.metrics import classification_report, fit_temperature
 from multimodal_fer.models import build
-from multimodal_fer.models.fusion import Evidence, LateAttention, drop_modalities
+from multimodal_fer.models.fusion import Evidence, LateAttention, drop_modalities, fusion_loss
 from multimodal_fer.run import CHECKPOINT, Run, result_state, training_record
 from multimodal_fer.training import (
     Workers,
@@ -43,7 +43,6 @@ from multimodal_fer.training import (
 from recipes.iemocap.evidence import Joined, Parts
 from recipes.iemocap.prepared import Prepared, load_prepared
 from recipes.iemocap.runs import fold_digest, fold_folder, load_state, trained_folds
-from recipes.iemocap.targets import fit_temperature
 from recipes.iemocap.train import fold_numbers, split_words
 
 USUAL = Path(__file__).parent / "systems" / "fusion.toml"
@@ -160,11 +159,7 @@ class HalfRun(Run):
         present_BM = drop_modalities(batch.present, config.missing, generator).to(device)
         targets_B = batch.targets.to(device)
         fused = self.model(noisy, present_BM)
-        joint = functional.cross_entropy(fused.logits, targets_B)
-        own_BKM = fused.own_logits.transpose(1, 2)
-        targets_BM = targets_B[:, None].expand(-1, own_BKM.shape[2])
-        own_BM = functional.cross_entropy(own_BKM, targets_BM, reduction="none")
-        return joint + config.own_loss * (own_BM * present_BM).sum() / present_BM.sum()
+        return fusion_loss(fused, present_BM, targets_B, config.own_loss)
 
     def _noisy(self, part: Evidence, generator: torch.Generator) -> Evidence:
         noise = self.config.noise * torch.randn(part.embedding.shape, generator=generator)

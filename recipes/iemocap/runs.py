@@ -13,6 +13,7 @@ from torch import Tensor
 from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import DataError
 from multimodal_fer.evidence import log_scores_of
+from multimodal_fer.metrics import fit_temperature
 from multimodal_fer.models.output import Output
 from multimodal_fer.run import CHECKPOINT, result_state, training_record
 from multimodal_fer.training import load_checkpoint
@@ -24,7 +25,7 @@ from recipes.iemocap.labels import NUMBERS
 from recipes.iemocap.networks import SYSTEMS, System, build_network
 from recipes.iemocap.prepared import Prepared
 from recipes.iemocap.protocols import Fold, deal_folds
-from recipes.iemocap.targets import fit_temperature, make_goal
+from recipes.iemocap.targets import make_goal
 
 
 def fold_folder(run: str | Path, number: int) -> Path:

@@ -3,7 +3,6 @@
 Shapes: N turns, K labels, three numbers.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -24,7 +23,6 @@ from recipes.iemocap.labels import (
 from recipes.iemocap.turns import Turn
 
 MIDDLE, REACH = 3.0, 2.0  # of the raters' scale; networks answer around zero
-WIDEST = 20.0  # temperature
 
 
 class Goal(Protocol):
@@ -111,22 +109,3 @@ def concordance(found_N3: Tensor, truth_N3: Tensor) -> Tensor:
     apart = (found_N3.mean(0) - truth_N3.mean(0)).square()
     spread = found.square().mean(0) + truth.square().mean(0) + apart
     return 2 * (found * truth).mean(0) / spread.clamp(min=1e-8)
-
-
-def fit_temperature(logits_NK: Tensor, targets_N: Tensor) -> float:
-    """The divisor of the logits with the lowest cross-entropy on validation data (Guo et al. 2017).
-
-    Cross-entropy is convex in the divisor's inverse, so its slope is halved in on: unlike a descent, that
-    cannot overshoot, which small parts and small logits invite. From 1/20 to 20.
-    """
-    logits_NK = logits_NK.double()
-    right_N = logits_NK.gather(1, targets_N[:, None])[:, 0]
-    low, high = math.log(1 / WIDEST), math.log(WIDEST)
-    for _ in range(60):
-        middle = (low + high) / 2
-        expected_N = ((logits_NK * math.exp(middle)).softmax(1) * logits_NK).sum(1)
-        if (expected_N - right_N).mean() < 0:
-            low = middle
-        else:
-            high = middle
-    return math.exp(-(low + high) / 2)

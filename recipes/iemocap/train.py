@@ -35,7 +35,7 @@ from multimodal_fer.training import (
     seed_everything,
     workers,
 )
-from multimodal_fer.vocabulary import Vocabulary, find_glove, read_word_vectors
+from multimodal_fer.vocabulary import Vocabulary, vectors_for
 from recipes.iemocap.config import TrainConfig
 from recipes.iemocap.faces import FaceFeatures
 from recipes.iemocap.inputs import Reader, collate, cut, encode, judge, texts_of
@@ -47,14 +47,6 @@ from recipes.iemocap.targets import make_goal
 
 ABOUT = "about.json"
 TIMED = 4  # batches that an estimate measures
-
-
-def load_vectors(config: TrainConfig, vocabulary: Vocabulary) -> Tensor | None:
-    """Word vectors (V, D) in the vocabulary's order, where the configuration asks for some."""
-    if config.vectors == "none":
-        return None
-    path = find_glove() if config.vectors == "glove" else Path(config.vectors)
-    return torch.as_tensor(read_word_vectors(path, vocabulary.tokens, seed=config.seed).vectors)
 
 
 class FoldRun(Run):
@@ -101,7 +93,8 @@ class FoldRun(Run):
         if "tokens" in reads and config.model != "pretrained-text":
             own = [texts[turn] for turn in self.fold.train if turn in texts]
             vocabulary = Vocabulary.build(own, config.smallest_count)
-            vectors = load_vectors(config, vocabulary)
+            if found := vectors_for(vocabulary, config.vectors, config.seed):
+                vectors = torch.as_tensor(found.vectors)
             sizes["vocabulary_size"] = len(vocabulary)
             self.about["vocabulary"] = list(vocabulary.tokens)
         if vectors is not None:

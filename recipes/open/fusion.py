@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from multimodal_fer.evidence import EvidenceSet
 from multimodal_fer.labels import MODALITIES, OPEN7
 from multimodal_fer.models import build
-from multimodal_fer.models.fusion import Evidence, drop_modalities
+from multimodal_fer.models.fusion import Evidence, drop_modalities, fusion_loss
 from multimodal_fer.run import Run
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
 
@@ -177,11 +177,7 @@ class FusionRun(Run):
         }
         present_BM, labels_B = batch.present.to(device), batch.labels.to(device)
         fused = self.model(evidence, present_BM)
-        joint = nn.functional.cross_entropy(fused.logits, labels_B)
-        own_BKM = fused.own_logits.transpose(1, 2)
-        targets_BM = labels_B[:, None].expand(-1, own_BKM.shape[2])
-        own_BM = nn.functional.cross_entropy(own_BKM, targets_BM, reduction="none")
-        return joint + self.config.own_loss * (own_BM * present_BM).sum() / present_BM.sum()
+        return fusion_loss(fused, present_BM, labels_B, self.config.own_loss)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

@@ -9,7 +9,6 @@ same command continues from there to the same numbers.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from multimodal_fer.models.sequences import pad
 from multimodal_fer.run import Run
 from multimodal_fer.sampling import draw_order
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
-from multimodal_fer.vocabulary import UNKNOWN_NUMBER, Vocabulary, find_glove, read_word_vectors
+from multimodal_fer.vocabulary import UNKNOWN_NUMBER, Vocabulary, vectors_for
 from recipes.open.texts import asked_labels, finer_targets_of, read_texts, targets_of
 
 
@@ -56,10 +55,9 @@ class TextTrainConfig:
 
 def load_vectors(config: TextTrainConfig, vocabulary: Vocabulary) -> Tensor | None:
     """Word vectors (V, D) in the vocabulary's order, where the configuration asks for some."""
-    if config.vectors == "none":
+    found = vectors_for(vocabulary, config.vectors, config.seed)
+    if found is None:
         return None
-    path = find_glove() if config.vectors == "glove" else Path(config.vectors)
-    found = read_word_vectors(path, vocabulary.tokens, seed=config.seed)
     print(f"word vectors: {found.coverage:.1%} of {len(vocabulary)} words", flush=True)
     return torch.as_tensor(found.vectors)
 

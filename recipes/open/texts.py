@@ -105,20 +105,20 @@ def read_texts(root: str | Path, corpora: Sequence[str], part: str) -> list[Exam
 
 def targets_of(examples: Sequence[Example]) -> NDArray[numpy.float32]:
     """Each label's share (N, 7) in the order of `OPEN7`."""
-    targets = numpy.zeros((len(examples), len(OPEN7)), numpy.float32)
-    for row, example in enumerate(examples):
-        for label in example.labels:
-            targets[row, OPEN7.index(label)] = 1 / len(example.labels)
-    return targets
+    return _shares([example.labels for example in examples], OPEN7)
 
 
 def finer_targets_of(examples: Sequence[Example]) -> NDArray[numpy.float32]:
     """Each finer label's share (N, 28) in the order of `FINER`; zeros where a corpus has none."""
-    targets = numpy.zeros((len(examples), len(FINER)), numpy.float32)
-    for row, example in enumerate(examples):
-        for label in example.finer:
-            targets[row, FINER.index(label)] = 1 / len(example.finer)
-    return targets
+    return _shares([example.finer for example in examples], FINER)
+
+
+def _shares(given: Sequence[Sequence[str]], names: Sequence[str]) -> NDArray[numpy.float32]:
+    shares = numpy.zeros((len(given), len(names)), numpy.float32)
+    for row, labels in enumerate(given):
+        for label in labels:
+            shares[row, names.index(label)] = 1 / len(labels)
+    return shares
 
 
 def asked_labels(examples: Sequence[Example]) -> NDArray[numpy.bool_]:
