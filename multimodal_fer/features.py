@@ -61,7 +61,8 @@ def mfcc(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
     energy_BT1 = _log(frames_BTW.square().sum(-1, keepdim=True), HTK_FLOOR)
     # HTK takes the sample before the first to be equal to the first.
     before_BTW = torch.cat([frames_BTW[..., :1], frames_BTW[..., :-1]], dim=-1)
-    power_BTK = power_spectrum((frames_BTW - PRE_EMPHASIS * before_BTW) * _hamming(frames_BTW))
+    emphasised_BTW = frames_BTW - PRE_EMPHASIS * before_BTW
+    power_BTK = power_spectrum(emphasised_BTW * _hamming().to(frames_BTW.device))
     mel_BTM = power_BTK @ mel_filters(MFCC_BANDS, power_BTK.shape[-1]).to(power_BTK.device)
     cepstra_BTC = _log(mel_BTM, HTK_FLOOR) @ _cepstral_transform().to(mel_BTM.device)
     static_BTD = torch.cat([cepstra_BTC, energy_BT1], dim=-1)
@@ -87,7 +88,7 @@ def log_mel(waveforms_BN: Tensor, lengths_B: Tensor, bands: int = 64) -> tuple[T
         raise ValueError(f"expected 1 to 128 mel bands, got {bands}")
     frames_BTW, frames_B = split_frames(waveforms_BN, lengths_B, WINDOW)
     # Twice the resolution that MFCC uses: the lowest of 64 bands is narrower than its bins.
-    power_BTK = power_spectrum(frames_BTW * _hamming(frames_BTW), 1024)
+    power_BTK = power_spectrum(frames_BTW * _hamming().to(frames_BTW.device), 1024)
     mel_BTM = power_BTK @ mel_filters(bands, power_BTK.shape[-1]).to(power_BTK.device)
     return _without_padding(_log(mel_BTM, LOG_MEL_FLOOR), frames_B), frames_B
 
@@ -99,9 +100,13 @@ def split_frames(waveforms_BN: Tensor, lengths_B: Tensor, window: int) -> tuple[
     a waveform's length is silent, whatever the padding was.
     """
     lengths_B = lengths_B.to(waveforms_BN.device)
-    _check(waveforms_BN, lengths_B)
+    if not torch.compiler.is_exporting():
+        _check(waveforms_BN, lengths_B)
     frames_B = (lengths_B.clamp(min=window) - window) // HOP + 1
-    most = int(frames_B.max()) if len(frames_B) else 1
+    if torch.compiler.is_exporting():  # lengths are not known yet
+        most = (waveforms_BN.shape[1] - window) // HOP + 1
+    else:
+        most = int(frames_B.max()) if len(frames_B) else 1
     samples = window + (most - 1) * HOP
     waveforms_BN = waveforms_BN[:, :samples].float()
     position_N = torch.arange(waveforms_BN.shape[1], device=waveforms_BN.device)
@@ -145,9 +150,10 @@ def _cepstral_transform() -> Tensor:
     return (cosines_MC * (1 + LIFTER / 2 * torch.sin(math.pi * number_C / LIFTER))).float()
 
 
-def _hamming(frames_BTW: Tensor) -> Tensor:
-    """The window that is symmetric about its middle, as HTK's is."""
-    return torch.hamming_window(frames_BTW.shape[-1], periodic=False, device=frames_BTW.device)
+@cache
+def _hamming() -> Tensor:
+    """The window that is symmetric about its middle, as HTK's is; (W,)."""
+    return torch.hamming_window(WINDOW, periodic=False)
 
 
 def _log(energies: Tensor, floor: float) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -18,6 +18,8 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def check_lengths(lengths_B: Tensor, steps: int) -> int:
     """The longest length. Raises `ValueError` where one is not in 1..steps, or where there is none."""
+    if torch.compiler.is_exporting():  # values are not known yet
+        return steps
     if len(lengths_B) == 0:
         raise ValueError("an empty batch")
     shortest, longest = (int(value) for value in torch.aminmax(lengths_B))
@@ -34,6 +36,56 @@ def check_lengths(lengths_B: Tensor, steps: int) -> int:
 def present(lengths_B: Tensor, steps: int) -> Tensor:
     """True where a step lies within its length; bool (B, T)."""
     return torch.arange(steps, device=lengths_B.device) < lengths_B.unsqueeze(1)
+
+
+def run_gru(layer: nn.GRU, steps_BTD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    """A layer's outputs (B, T, H), zero behind each end, and its last states (B, H); batch first.
+
+    H counts both directions where there are two. T is the longest length.
+    """
+    if torch.compiler.is_exporting():
+        return _gru_for_onnx(layer, steps_BTD, lengths_B)
+    packed = pack_padded_sequence(
+        steps_BTD, lengths_B.cpu(), batch_first=True, enforce_sorted=False
+    )
+    outputs, last_LBH = layer(packed)
+    outputs_BTH, _ = pad_packed_sequence(outputs, batch_first=True)
+    return outputs_BTH, last_LBH.transpose(0, 1).flatten(1)
+
+
+def _gru_for_onnx(layer: nn.GRU, steps_BTD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    """ONNX's own operator, which knows lengths; torch would write a loop of fixed length."""
+
+    def gathered(kind: str) -> Tensor:
+        # ONNX orders the gates update, reset, new; torch reset, update, new.
+        parts = [getattr(layer, f"{kind}_l0{direction}").chunk(3) for direction in directions]
+        return torch.stack([torch.cat([update, reset, new]) for reset, update, new in parts])
+
+    directions = ("", "_reverse") if layer.bidirectional else ("",)
+    bias = torch.cat([gathered("bias_ih"), gathered("bias_hh")], dim=1)
+    batch, steps = steps_BTD.shape[:2]
+    outputs_TLBH, last_LBH = torch.onnx.ops.symbolic_multi_out(
+        "GRU",
+        (
+            steps_BTD.transpose(0, 1),
+            gathered("weight_ih"),
+            gathered("weight_hh"),
+            bias,
+            lengths_B.int(),
+        ),
+        attrs={
+            "hidden_size": layer.hidden_size,
+            "direction": "bidirectional" if layer.bidirectional else "forward",
+            "linear_before_reset": 1,
+        },
+        dtypes=(torch.float32, torch.float32),
+        shapes=(
+            (steps, len(directions), batch, layer.hidden_size),
+            (len(directions), batch, layer.hidden_size),
+        ),
+        version=18,
+    )
+    return outputs_TLBH.permute(2, 0, 1, 3).flatten(2), last_LBH.transpose(0, 1).flatten(1)
 
 
 class MaskedMean(nn.Module):

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models.finer import FinerHead
 from multimodal_fer.models.output import Output
-from multimodal_fer.models.sequences import check_lengths, present
+from multimodal_fer.models.sequences import check_lengths, present, run_gru
 from multimodal_fer.vocabulary import (
     LONGEST,
     PAD_NUMBER,
@@ -82,10 +81,7 @@ class WordNetwork(nn.Module):
             )
             tokens_BT = tokens_BT.masked_fill(hidden_BT & present_BT, UNKNOWN_NUMBER)
         words_BTW = self.dropout(self.embedding(tokens_BT))
-        packed = pack_padded_sequence(
-            words_BTW, lengths_B.cpu(), batch_first=True, enforce_sorted=False
-        )
-        outputs_BTH, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)
+        outputs_BTH, _ = run_gru(self.recurrent, words_BTW, lengths_B)
         embedding_BD = self.dropout(self._pool(outputs_BTH, present_BT))
         return Output(self.head(embedding_BD), embedding_BD)
 

@@ -13,13 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from multimodal_fer.features import MFCC_SIZE, log_mel, mfcc
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.recurrent import ARE, PUBLISHED_FRAMES, VoiceConfig
-from multimodal_fer.models.sequences import AttentiveStatistics, check_lengths, present
+from multimodal_fer.models.sequences import AttentiveStatistics, check_lengths, present, run_gru
 from multimodal_fer.prosody import PROSODY_SIZE, prosody
 
 FRONTS = ("mfcc", "log-mel")
@@ -148,6 +147,9 @@ class SpeechNetwork(nn.Module):
         frames_BTF = sound.frames.masked_fill(~present_BT1, 0.0)
         mean_B1F = frames_BTF.sum(1, keepdim=True) / sound.lengths.view(-1, 1, 1)
         centred_BTF = frames_BTF - mean_B1F
+        if not self.training:
+            scaled_BTF = self.scale(centred_BTF.transpose(1, 2)).transpose(1, 2)
+            return scaled_BTF.masked_fill(~present_BT1, 0.0)
         # Statistics of real frames alone: a batch's padding must not change the scale.
         scaled_NF = self.scale(centred_BTF[present_BT1.squeeze(2)])
         return torch.zeros_like(centred_BTF).masked_scatter(present_BT1, scaled_NF)
@@ -169,13 +171,9 @@ class SpeechNetwork(nn.Module):
 
     def _pool(self, frames_BTH: Tensor, lengths_B: Tensor) -> Tensor:
         """Through the recurrent layer to one embedding (B, D)."""
-        packed = pack_padded_sequence(
-            frames_BTH, lengths_B.cpu(), batch_first=True, enforce_sorted=False
-        )
-        outputs, last_LBH = self.recurrent(packed)
+        outputs_BTH, last_BH = run_gru(self.recurrent, frames_BTH, lengths_B)
         if self.pooling is None:
-            return last_LBH.transpose(0, 1).flatten(1)
-        outputs_BTH, _ = pad_packed_sequence(outputs, batch_first=True)
+            return last_BH
         return self.pooling(outputs_BTH, present(lengths_B, outputs_BTH.shape[1]))
 
 
