@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multimodal_fer.analyzer import Analyzer, analyze, analyze_text
     from multimodal_fer.errors import MultimodalFerError
+    from multimodal_fer.hub import load_bundle, load_model
     from multimodal_fer.types import Analysis, Segment
 
 __version__ = "0.1.0"
-__all__ = ["Analysis", "Analyzer", "MultimodalFerError", "Segment", "analyze", "analyze_text"]
+__all__ = [
+    "Analysis",
+    "Analyzer",
+    "MultimodalFerError",
+    "Segment",
+    "analyze",
+    "analyze_text",
+    "load_bundle",
+    "load_model",
+]
 
 _HOMES = {
     "Analysis": "types",
@@ -23,6 +33,8 @@ _HOMES = {
     "Segment": "types",
     "analyze": "analyzer",
     "analyze_text": "analyzer",
+    "load_bundle": "hub",
+    "load_model": "hub",
 }
 
 

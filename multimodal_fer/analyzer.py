@@ -7,11 +7,12 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from threading import Event
+from typing import Any, Self
 
 from multimodal_fer.coverage import measure_coverage
 from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import MediaError, SpeechUnavailableError
-from multimodal_fer.hub import DEFAULT_BUNDLE, Bundle, load_bundle
+from multimodal_fer.hub import DEFAULT_BUNDLE, Bundle, find_weights, load_bundle
 from multimodal_fer.judging import Judge, Judged, cut_sound, judged_face, judged_in, overall
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.media import FRAME_RATE, iter_audio, iter_frames, probe
@@ -91,6 +92,16 @@ class Analyzer:
                 )
             except SpeechUnavailableError as error:
                 self._speech_note = f"no words were recognised: {error}"
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | PathLike[str], revision: str | None = None, **settings: Any
+    ) -> Self:
+        """An analyzer with published weights: OWNER/NAME, fetched once, at a commit, branch or tag.
+
+        Takes names and folders as well, and the other settings of `Analyzer`. Raises `HubError` too.
+        """
+        return cls(find_weights(name, revision), **settings)
 
     def analyze(self, path: str | PathLike[str], *, progress: Progress | None = None) -> Analysis:
         """Say what one recording expresses, second by second and utterance by utterance.

@@ -11,27 +11,27 @@ and going on after a lost connection within one download.
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from multimodal_fer.errors import HubError, HubUnreachableError, WeightsError
 from multimodal_fer.files import file_hash, write_text
-from multimodal_fer.hub import read_config
 from multimodal_fer.parcel import (
     COMMIT,
     CONFIG,
     LOADED,
     WEIGHTS,
     check_repository,
-    check_tensors,
     content_hash,
     hub_errors,
     hub_library,
     in_words,
     largest,
     part_folders,
+    read_config,
+    tensor_shapes,
     travels,
 )
 
@@ -84,7 +84,7 @@ def fetch(repo_id: str, revision: str | None = None, sha256: str | None = None) 
         raise WeightsError(
             f"{repo_id}: expected a sha256 of 64 hexadecimal digits, found {sha256!r}"
         )
-    home = cache_folder() / repo_id.replace("/", "--")
+    home = _home(repo_id)
     commit = wanted if COMMIT.fullmatch(wanted) else None
     if commit is None or not (home / commit).is_dir():
         try:
@@ -99,6 +99,27 @@ def fetch(repo_id: str, revision: str | None = None, sha256: str | None = None) 
     if sha256 is not None:
         _check_pin(folder, sha256)
     return folder
+
+
+def cached(repo_id: str, revision: str | None = None) -> Path | None:
+    """The folder that `fetch` gave last for a revision, without asking the hub; None where it never did."""
+    name, wanted = check_repository(repo_id), _checked_revision(revision)
+    home = _home(repo_id)
+    commit = wanted if COMMIT.fullmatch(wanted) else _last_seen(home, wanted)
+    folder = home / commit / name if commit else None
+    return folder if folder and folder.is_dir() else None
+
+
+def all_cached() -> Iterator[tuple[str, Path]]:
+    """Every repository with each folder of it that was fetched."""
+    for folder in sorted(cache_folder().glob("*--*/*/*/")):
+        repo_id = folder.parent.parent.name.replace("--", "/")
+        if COMMIT.fullmatch(folder.parent.name) and repo_id.endswith(f"/{folder.name}"):
+            yield repo_id, folder
+
+
+def _home(repo_id: str) -> Path:
+    return cache_folder() / repo_id.replace("/", "--")
 
 
 def cache_folder() -> Path:
@@ -126,9 +147,6 @@ def sha256_of(folder: str | os.PathLike[str]) -> str:
             if (place / name).is_file()
         }
     )
-
-
-# ------------------------------------------------------------------------------ one commit
 
 
 def _fetch_commit(repo_id: str, revision: str, home: Path, sha256: str | None) -> str:
@@ -234,7 +252,7 @@ def _receive_file(repo_id: str, published: Published, path: str, received: Path)
             f"{repo_id}: {path}: expected sha256 {listed.sha256}, received {found}; fetch it again"
         )
     if path.rpartition("/")[2] == WEIGHTS:
-        check_tensors(file)
+        tensor_shapes(file)
 
 
 def _put_in_place(whole: Path, place: Path) -> None:
@@ -253,9 +271,6 @@ def _check_pin(folder: Path, sha256: str) -> None:
             f"{folder.name}: expected content with sha256 {sha256}, found {found}; "
             "take the revision that the pin was made for, or make the pin anew"
         )
-
-
-# ------------------------------------------------------------------------------ revisions
 
 
 def _checked_revision(revision: str | None) -> str:

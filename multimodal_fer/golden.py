@@ -11,7 +11,8 @@ from torch import Tensor
 from multimodal_fer.media import SAMPLE_RATE
 from multimodal_fer.models import FaceNetwork
 from multimodal_fer.models.fusion import Evidence, LateAttention
-from multimodal_fer.models.recurrent import TRE
+from multimodal_fer.models.pretrained import PretrainedText
+from multimodal_fer.models.recurrent import MDRE, MDREA, TRE, DualConfig
 from multimodal_fer.models.text import WordNetwork
 
 COUNT = 4  # of pictures, sounds or texts
@@ -29,6 +30,11 @@ def golden_input(model: Any) -> tuple[Any, ...]:
         return (golden_images(model.config.input_size),)
     if isinstance(model, WordNetwork | TRE):
         return golden_tokens(model.config.vocabulary_size)
+    if isinstance(model, PretrainedText):
+        return golden_tokens(model.backbone.config.vocab_size)
+    if isinstance(model, MDRE | MDREA):
+        tokens = golden_tokens(model.config.vocabulary_size)
+        return *golden_features(model.config), *tokens
     if isinstance(model, LateAttention):
         return golden_evidence(model)
     return golden_sounds()
@@ -56,6 +62,15 @@ def golden_tokens(vocabulary_size: int) -> tuple[Tensor, Tensor]:
     """Four rows of numbers of tokens (4, 12), and their lengths (4,)."""
     place = torch.arange(12) * torch.arange(1, COUNT + 1).view(-1, 1) * 37
     return 1 + place % (vocabulary_size - 1), torch.tensor([12, 7, 3, 1])
+
+
+def golden_features(config: DualConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames (4, 20, F) in waves, how many of them count (4,), and prosody (4, P)."""
+    number = torch.arange(1, COUNT + 1).view(-1, 1, 1)
+    places = torch.arange(20).view(-1, 1) + torch.arange(config.frame_size)
+    prosody = torch.arange(config.prosody_size) * torch.arange(1, COUNT + 1).view(-1, 1)
+    frames = torch.tensor([20, 13, 5, 1])
+    return torch.sin(places * number * 0.3).float(), frames, torch.cos(prosody * 0.2).float()
 
 
 def golden_evidence(model: LateAttention) -> tuple[dict[str, Evidence], Tensor]:

@@ -1,10 +1,12 @@
-"""Find, verify, load and save weights. A model is a folder: model.safetensors, config.json, golden.json, and
+"""Load, verify and save weights. A model is a folder: model.safetensors, config.json, golden.json, and
 vocabulary.txt where it reads words. A bundle is a config.json that pins such folders beside it.
 
-Loading executes nothing from the folder: tensors come from safetensors, the network from this package.
+Loading executes nothing from the folder: tensors come from safetensors, the network from this package. What a
+folder claims is compared with what it holds before memory is taken for it.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,13 +23,25 @@ from multimodal_fer.golden import golden_logits
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.models import FaceNetwork, build
 from multimodal_fer.models.fusion import LateAttention
+from multimodal_fer.models.sketch import sketch
 from multimodal_fer.models.text import Reader, WordNetwork
 from multimodal_fer.models.voice import SpeechNetwork
+from multimodal_fer.parcel import (
+    CONFIG,
+    GOLDEN,
+    VOCABULARY,
+    WEIGHTS,
+    part_folders,
+    read_config,
+    tensor_shapes,
+    weights_file,
+)
+from multimodal_fer.registry import find_weights
 from multimodal_fer.vocabulary import Vocabulary
 
-WEIGHTS_VARIABLE = "MULTIMODAL_FER_WEIGHTS"  # a folder of bundles and models to look in first
 DEFAULT_BUNDLE = "open7"
-VOCABULARY = "vocabulary.txt"
+LARGEST = {"input_size": 1024, "padded_length": 1024}  # settings that no tensor's shape shows
+KINDS = {"face": FaceNetwork, "fusion": LateAttention}  # of parts that only such can be
 GOLDEN_TOLERANCE = 1e-3  # of a logit; processors differ in the last bits of a sum
 STORED = torch.float16  # halves the files; figures in the cards are those of the rounded weights
 
@@ -51,73 +65,71 @@ class Bundle:
         return f"{self.name}@{self.digest[:12]}"
 
 
-def find_weights(name: str | os.PathLike[str]) -> Path:
-    """The folder of a bundle or model: a path, or a name to look up in the weights folders.
+def load_bundle(
+    name: str | os.PathLike[str] = DEFAULT_BUNDLE, revision: str | None = None
+) -> Bundle:
+    """Load a bundle and its parts, each compared with the hash that the bundle pins.
 
-    Raises `WeightsError` saying where it looked.
+    Parameters
+    ----------
+    name : a folder, a name, or OWNER/NAME of published weights; see `find_weights` for the order
+    revision : commit, branch or tag of published weights
+
+    Raises
+    ------
+    WeightsError, HubError
     """
-    if (Path(name) / "config.json").is_file():
-        return Path(name)
-    folders = weights_folders()
-    for folder in folders:
-        if (folder / name / "config.json").is_file():
-            return folder / name
-    known = sorted(
-        {path.parent.name for folder in folders for path in folder.glob("*/config.json")}
-    )
-    raise WeightsError(
-        f"weights {str(name)!r} not found; known: {', '.join(known) or 'none'}; "
-        "or give a folder that holds config.json"
-    )
-
-
-def weights_folders() -> list[Path]:
-    """Where names are looked up: the variable's folder, then what came with the package."""
-    package = Path(__file__).parent
-    chosen = os.environ.get(WEIGHTS_VARIABLE)
-    # In a wheel the weights lie inside the package, in a checkout beside it.
-    folders = [Path(chosen)] if chosen else []
-    return [*folders, package / "weights", package.parent / "weights"]
-
-
-def load_bundle(name: str | os.PathLike[str] = DEFAULT_BUNDLE) -> Bundle:
-    """Load a bundle and its parts, each compared with the hash that the bundle pins."""
-    folder = find_weights(name)
+    folder = find_weights(name, revision)
     config = read_config(folder)
-    try:
-        labels, parts = tuple(config["labels"]), config["parts"]
-        unsure_below = float(config["unsure_below"])
-    except KeyError as error:
-        raise WeightsError(f"{folder}/config.json: is no bundle, it lacks {error}") from None
-    unknown = sorted(set(parts) - {*MODALITIES, "fusion"})
-    if unknown:
-        raise WeightsError(f"{folder}: this version cannot use the parts {unknown}; update it")
-    loaded = {name: _load_part(folder.parent, name, pinned) for name, pinned in parts.items()}
-    digest = file_hash(folder / "config.json")
+    labels, unsure_below, parts = _bundle_settings(folder, config)
+    loaded = {part: _load_part(folder.parent, part, pinned) for part, pinned in parts.items()}
+    digest = file_hash(folder / CONFIG)
     return Bundle(folder.name, digest, labels, unsure_below, **loaded)
 
 
-def _load_part(beside: Path, modality: str, pinned: Any) -> Any:
-    """A part that lies beside its bundle, once each of its files is seen to be the pinned one."""
+def _bundle_settings(
+    folder: Path, config: Mapping[str, Any]
+) -> tuple[tuple[str, ...], float, dict[str, Any]]:
+    """Labels, threshold and parts of a bundle, once they are seen to be such."""
     try:
-        name, files = Path(pinned["model"]).name, dict(pinned["files"])
-    except (KeyError, TypeError, ValueError):
+        labels, unsure_below, parts = config["labels"], config["unsure_below"], config["parts"]
+    except KeyError as error:
+        raise WeightsError(f"{folder / CONFIG}: is no bundle, it lacks {error}") from None
+    part_folders(config, folder / CONFIG)  # names that lead nowhere else
+    unknown = sorted(set(parts) - {*MODALITIES, "fusion"})
+    if unknown:
+        raise WeightsError(f"{folder}: this version cannot use the parts {unknown}; update it")
+    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not named or not _is_within(unsure_below, 0, 1):
         raise WeightsError(
-            f"{beside}: the bundle does not say which folder and files its part {modality} is"
-        ) from None
-    for file, expected in files.items():
-        check_hash(beside / name / Path(file).name, expected)
-    for file in ("model.safetensors", "config.json"):
+            f"{folder / CONFIG}: expected a list of labels and 'unsure_below' from 0 to 1; "
+            "save the bundle again"
+        )
+    return tuple(labels), float(unsure_below), parts
+
+
+def _load_part(beside: Path, modality: str, pinned: Mapping[str, Any]) -> Any:
+    """A part that lies beside its bundle, once each of its files is seen to be the pinned one."""
+    folder, files = beside / pinned["model"], pinned["files"]
+    for file in (WEIGHTS, CONFIG, VOCABULARY) if modality == "text" else (WEIGHTS, CONFIG):
         if file not in files:
-            raise WeightsError(f"{beside / name}: the bundle does not pin {file}")
-    return load_reader(beside / name) if modality == "text" else load_model(beside / name)
+            raise WeightsError(f"{folder}: the bundle does not pin {file}")
+    for file, expected in files.items():
+        check_hash(weights_file(folder, file), expected)
+    network = load_reader(folder) if modality == "text" else load_model(folder)
+    if not isinstance(network, KINDS.get(modality, object)):
+        raise WeightsError(
+            f"{folder}: is no network for the part {modality}; save the bundle again with one that is"
+        )
+    return network
 
 
-def load_reader(folder: str | os.PathLike[str]) -> Reader:
-    """A text network with its vocabulary."""
+def load_reader(name: str | os.PathLike[str], revision: str | None = None) -> Reader:
+    """A text network with its vocabulary; found as `load_bundle` finds bundles."""
+    folder = find_weights(name, revision)
     network = load_model(folder)
     try:
-        vocabulary = Vocabulary.load(Path(folder) / VOCABULARY)
+        vocabulary = Vocabulary.load(weights_file(folder, VOCABULARY))
     except DataError as error:
         raise WeightsError(str(error)) from None
     if not isinstance(network, WordNetwork) or len(vocabulary) != network.config.vocabulary_size:
@@ -127,25 +139,77 @@ def load_reader(folder: str | os.PathLike[str]) -> Reader:
     return Reader(network, vocabulary)
 
 
-def load_model(folder: str | os.PathLike[str]) -> Any:
-    """Build the network that config.json names and fill it, strictly; returned in eval mode."""
-    folder = Path(folder)
+def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any:
+    """Build the network that config.json names and fill it, strictly; returned in eval mode.
+
+    Found as `load_bundle` finds bundles; raises the same.
+    """
+    folder = find_weights(name, revision)
     config = read_config(folder)
     if "model" not in config:
-        raise WeightsError(f"{folder}/config.json: is no model, it lacks 'model'")
-    model = build(config["model"], config["settings"])
+        raise WeightsError(
+            f"{folder / CONFIG}: is no model, it lacks 'model'; a bundle is for load_bundle"
+        )
+    model_name, settings = _model_settings(folder, config)
+    path = weights_file(folder, WEIGHTS)
+    _check_fit(path, sketch(model_name, settings))
+    model = build(model_name, settings)
     try:
-        tensors = load_file(folder / "model.safetensors")
-        model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except FileNotFoundError:
-        raise WeightsError(
-            f"{folder}: model.safetensors is missing; copy the folder again"
-        ) from None
+        tensors = load_file(path)
+        model.load_state_dict({key: value.float() for key, value in tensors.items()})
     except (SafetensorError, RuntimeError) as error:
+        raise WeightsError(f"{path}: does not fit its config.json ({error})") from None
+    spoilt = [key for key, value in model.state_dict().items() if not value.isfinite().all()]
+    if spoilt:
         raise WeightsError(
-            f"{folder}/model.safetensors: does not fit its config.json ({error})"
-        ) from None
+            f"{path}: {spoilt[0]} holds NaN or infinity; train or save the weights again"
+        )
     return model.eval()
+
+
+def _model_settings(folder: Path, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """A model's name and settings, as far as their sense does not depend on the model."""
+    name, settings = config["model"], config.get("settings")
+    if not isinstance(name, str) or not isinstance(settings, dict):
+        raise WeightsError(
+            f"{folder / CONFIG}: expected a model's name and its settings; save the weights again"
+        )
+    if not _is_within(settings.get("temperature", 1.0), 1e-3, 1e3):
+        raise WeightsError(
+            f"{folder / CONFIG}: expected a temperature from 0.001 to 1000, "
+            f"found {settings['temperature']!r}; save the weights again"
+        )
+    for setting, largest in LARGEST.items():
+        if not _is_within(settings.get(setting, 1), 1, largest):
+            raise WeightsError(
+                f"{folder / CONFIG}: expected {setting} from 1 to {largest}, "
+                f"found {settings[setting]!r}; save the weights again"
+            )
+    return name, settings
+
+
+def _is_within(value: Any, smallest: float, largest: float) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and smallest <= value <= largest
+
+
+def _check_fit(path: Path, asked: Mapping[str, tuple[int, ...]] | None) -> None:
+    """Raise where a network would have other tensors than its file, before memory is taken for either."""
+    there = tensor_shapes(path)
+    if asked is None:
+        return
+    unfit = sorted(key for key in {*asked, *there} if asked.get(key) != there.get(key))
+    if unfit:
+        first = unfit[0]
+        raise WeightsError(
+            f"{path}: does not fit its config.json ({len(unfit)} tensors, such as {first}: "
+            f"expected {_shape(asked.get(first))}, found {_shape(there.get(first))}); "
+            "copy the folder again"
+        )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else " x ".join(f"{size:,}" for size in shape) or "one number"
 
 
 def save_model(
@@ -164,13 +228,13 @@ def save_model(
         key: (value.to(STORED) if value.is_floating_point() else value).cpu().contiguous()
         for key, value in model.state_dict().items()
     }
-    save_file(tensors, folder / "model.safetensors")
-    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable for its owner only
+    save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it readable for its owner only
     config = {"model": name, "settings": asdict(model.config), **about}
-    write_json(folder / "config.json", config)
+    write_json(folder / CONFIG, config)
     loaded = load_model(folder)
     logits = golden_logits(loaded)
-    write_json(folder / "golden.json", {"logits": logits.tolist()})
+    write_json(folder / GOLDEN, {"logits": logits.tolist()})
 
 
 def save_bundle(
@@ -187,14 +251,30 @@ def save_bundle(
             "model": Path(part).name,
             "files": {
                 name: file_hash(Path(part) / name)
-                for name in ("model.safetensors", "config.json", VOCABULARY)
+                for name in (WEIGHTS, CONFIG, VOCABULARY)
                 if (Path(part) / name).is_file()
             },
         }
         for modality, part in parts.items()
     }
     config = {"labels": list(labels), "unsure_below": unsure_below, "parts": pinned}
-    write_json(folder / "config.json", config)
+    write_json(folder / CONFIG, config)
+
+
+def verify(name: str | os.PathLike[str], revision: str | None = None) -> float:
+    """Verify a model, or a bundle: its parts are the pinned ones, and each answers as when it was saved.
+
+    Returns the largest difference from stored logits; raises `WeightsError` as `verify_model` does.
+    """
+    folder = find_weights(name, revision)
+    config = read_config(folder)
+    if "model" in config:
+        if config["model"] == "words":
+            load_reader(folder)
+        return verify_model(folder)
+    load_bundle(folder)
+    parts = part_folders(config, folder / CONFIG)
+    return max((verify_model(folder.parent / part) for part in parts), default=0.0)
 
 
 def verify_model(folder: str | os.PathLike[str]) -> float:
@@ -202,9 +282,20 @@ def verify_model(folder: str | os.PathLike[str]) -> float:
 
     Raises `WeightsError` where it is more than rounding.
     """
-    folder = Path(folder)
-    stored = json.loads((folder / "golden.json").read_text(encoding="utf-8"))["logits"]
-    difference = float((golden_logits(load_model(folder)) - torch.tensor(stored)).abs().max())
+    path = weights_file(Path(folder), GOLDEN)
+    try:
+        stored = torch.tensor(json.loads(path.read_text(encoding="utf-8"))["logits"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise WeightsError(f"{path}: holds no logits ({error}); save the weights again") from None
+    model = load_model(folder)
+    try:
+        logits = golden_logits(model)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise WeightsError(
+            f"{folder}: cannot answer its golden input ({error}); save the weights again"
+        ) from None
+    same = stored.shape == logits.shape
+    difference = float((logits - stored).abs().max()) if same else math.inf
     if not difference <= GOLDEN_TOLERANCE:  # neither may NaN pass
         raise WeightsError(
             f"{folder}: golden logits differ by {difference:.4g}; weights or code changed"
@@ -212,23 +303,8 @@ def verify_model(folder: str | os.PathLike[str]) -> float:
     return difference
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read a folder's config.json."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{folder}/config.json: cannot be read ({error})") from None
-    if not isinstance(config, dict):
-        raise WeightsError(
-            f"{folder}/config.json: expected an object, found {type(config).__name__}"
-        )
-    return config
-
-
 def check_hash(path: Path, expected: str) -> None:
-    """Raise `WeightsError` where a file is missing or is not the one that was pinned."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: is missing; copy the folder again")
+    """Raise `WeightsError` where a file is not the one that was pinned."""
     found = file_hash(path)
     if found != expected:
         raise WeightsError(f"{path}: expected sha256 {expected}, found {found}; copy it again")

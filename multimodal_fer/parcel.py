@@ -1,4 +1,5 @@
-"""What of weights travels to and from a model hub, and the library that carries it (extra `hub`).
+"""The files of weights: their names and sizes, what is wrong with them, and the library that carries them to
+and from a model hub (extra `hub`).
 
 A repository holds the files of one model, or of one bundle with each of its parts in a folder beside them.
 Only files of known names travel, and none of them is ever executed.
@@ -23,10 +24,10 @@ from multimodal_fer.errors import (
     OutputError,
     WeightsError,
 )
-from multimodal_fer.hub import VOCABULARY
 from multimodal_fer.vocabulary import Vocabulary
 
 CONFIG, WEIGHTS, GOLDEN, CARD = "config.json", "model.safetensors", "golden.json", "README.md"
+VOCABULARY = "vocabulary.txt"
 TERMS = ("LICENSE", "LICENSE.md")  # the two names that hubs link a licence of its own kind to
 LOADED = (CONFIG, WEIGHTS, GOLDEN, VOCABULARY)  # what answers depend on; cards and terms may change
 TRAVELS = (*LOADED, CARD, *TERMS)
@@ -34,6 +35,7 @@ TRAVELS = (*LOADED, CARD, *TERMS)
 MEBIBYTE = 2**20
 LARGEST = {WEIGHTS: 4096 * MEBIBYTE}  # a network of 10⁹ parameters takes half of it
 LARGEST_OTHER = 8 * MEBIBYTE
+MOST_TENSORS = 20_000
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -48,9 +50,6 @@ MATERIAL = {
     "an archive": ".zip .tar .gz .tgz .7z",
 }
 TURN = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\d\d", re.ASCII | re.IGNORECASE)
-
-
-# ------------------------------------------------------------------------------ names, sizes, hashes
 
 
 def check_repository(repo: str) -> str:
@@ -82,7 +81,8 @@ def in_words(size: int) -> str:
 
 def part_folders(config: Mapping[str, Any], where: str | Path) -> tuple[str, ...]:
     """The folders of a bundle's parts, none for a model. Raises where a name could lead elsewhere."""
-    parts = config.get("parts", {})
+    # A model of fusion notes which parts it was trained with; that makes it no bundle.
+    parts = {} if "model" in config else config.get("parts", {})
     if not isinstance(parts, dict):
         raise WeightsError(
             f"{where}: expected 'parts' to name folders, found {type(parts).__name__}"
@@ -116,18 +116,49 @@ def content_hash(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def check_tensors(path: Path) -> None:
-    """Raise where a safetensors header does not describe just this file; no tensor is read."""
+def weights_file(folder: Path, name: str) -> Path:
+    """A file of a weights folder. Raises unless it is a regular one, lies in it, and is not too large."""
+    path = folder / name
+    if path.is_symlink() and Path(os.path.realpath(path)).parent != folder.resolve():
+        raise WeightsError(
+            f"{path}: is a link that leads out of its folder; put the file itself there"
+        )
+    if not path.is_file():
+        raise WeightsError(f"{path}: is missing or no file; copy the folder again")
+    if (size := path.stat().st_size) > largest(name):
+        raise WeightsError(
+            f"{path}: has {in_words(size)}, at most {in_words(largest(name))} are read; save it again"
+        )
+    return path
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a folder's config.json."""
+    path = weights_file(folder, CONFIG)
     try:
-        with safe_open(path, "pt"):
-            pass
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: expected an object, found {type(config).__name__}")
+    return config
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of each tensor of a safetensors file; no tensor is read.
+
+    Raises where the header does not describe just this file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            if len(names) > MOST_TENSORS:
+                raise SafetensorError(f"{len(names):,} tensors, at most {MOST_TENSORS:,} are read")
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path}: is no whole safetensors file ({error}); save the weights again"
         ) from None
-
-
-# ------------------------------------------------------------------------------ foreign files
 
 
 def foreign_files(folder: str | os.PathLike[str]) -> dict[str, str]:
@@ -170,7 +201,7 @@ def _why_foreign(path: Path, status: os.stat_result) -> str | None:
 def _why_odd(path: Path) -> str | None:
     """What is wrong inside a file that has a known name; may raise as well."""
     if path.name == WEIGHTS:
-        check_tensors(path)
+        tensor_shapes(path)
         return None
     text = path.read_bytes().decode("utf-8")
     if "\0" in text:
@@ -182,9 +213,6 @@ def _why_odd(path: Path) -> str | None:
     if path.name == GOLDEN and set(json.loads(text)) != {"logits"}:
         raise ValueError("expected logits alone")
     return None
-
-
-# ------------------------------------------------------------------------------ the library
 
 
 def hub_library() -> Any:

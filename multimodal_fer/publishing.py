@@ -36,7 +36,6 @@ from multimodal_fer.files import file_hash
 from multimodal_fer.parcel import (
     CARD,
     CONFIG,
-    GOLDEN,
     TERMS,
     TRAVELS,
     check_repository,
@@ -45,6 +44,7 @@ from multimodal_fer.parcel import (
     hub_errors,
     hub_library,
     part_folders,
+    read_config,
     travels,
 )
 
@@ -85,7 +85,7 @@ class PublishPlan:
     repo: str
     private: bool
     gated: Gate
-    licence: str  # as the card's front matter has it
+    licence: str  # as the card's front matter has it; one of its own kind with its name
     card: str  # with figures, terms and gate in its front matter
     files: tuple[PlannedFile, ...]
     sha256: str  # of all that answers depend on, to pin a download with
@@ -143,7 +143,7 @@ def plan(
         repo=repo,
         private=private,
         gated=gate,
-        licence=str(root.card.metadata.get("license", "")),
+        licence=_licence(root.card),
         card=card,
         files=files,
         sha256=content_hash({file.path: file.sha256 for file in files}),
@@ -180,9 +180,6 @@ def publish(plan: PublishPlan, token: str | None = None) -> str:
     return commit.commit_url
 
 
-# ------------------------------------------------------------------------------ the folders
-
-
 def _read_parts(folder: Path) -> list[_Part]:
     """The folder and, for a bundle, its parts. Raises where one cannot be read at all."""
     root = _read_part(folder, "")
@@ -193,7 +190,7 @@ def _read_parts(folder: Path) -> list[_Part]:
 def _read_part(folder: Path, prefix: str) -> _Part:
     if not folder.is_dir() or (prefix and folder.is_symlink()):
         raise WeightsError(f"{folder}: expected a folder of weights, found none; save it again")
-    return _Part(folder, prefix, hub.read_config(folder), read_card(folder / CARD))
+    return _Part(folder, prefix, read_config(folder), read_card(folder / CARD))
 
 
 def _is_guarded(part: _Part) -> bool:
@@ -201,9 +198,6 @@ def _is_guarded(part: _Part) -> bool:
     config = {key: value for key, value in part.config.items() if key != "results"}
     told = [config, *(part.card.metadata.get(key) for key in ("license_name", "tags"))]
     return GUARDED in json.dumps(told, default=str).lower()
-
-
-# ------------------------------------------------------------------------------ what is wrong
 
 
 def _problems(part: _Part) -> list[str]:
@@ -238,16 +232,12 @@ def _results_problems(part: _Part) -> Iterator[str]:
 def _golden_problems(part: _Part) -> Iterator[str]:
     """A model must answer its golden input as when it was saved; a bundle must load."""
     try:
-        if "model" not in part.config:
-            hub.load_bundle(part.folder)
-            return
-        hub.verify_model(part.folder)
-        if part.config["model"] == "words":
-            hub.load_reader(part.folder)
+        if "model" in part.config:
+            hub.verify(part.folder)
+        else:
+            hub.load_bundle(part.folder)  # its parts are verified each by itself
     except MultimodalFerError as error:
         yield str(error)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        yield f"{part.folder / GOLDEN}: the golden check fails ({error}); save the weights again"
 
 
 def _guarded_problems(root: _Part) -> Iterator[str]:
@@ -267,11 +257,13 @@ def _guarded_problems(root: _Part) -> Iterator[str]:
         )
 
 
+def _licence(card: Card) -> str:
+    licence, name = (card.metadata.get(key) for key in ("license", "license_name"))
+    return f"{licence} ({name})" if licence and name else str(licence or "")
+
+
 def _terms_file(part: _Part) -> Path | None:
     return next((path for name in TERMS if (path := part.folder / name).is_file()), None)
-
-
-# ------------------------------------------------------------------------------ what is sent
 
 
 def _published_card(root: _Part, others: Sequence[_Part], gate: Gate, guarded: bool) -> str:

@@ -175,8 +175,6 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Tests want no log."""
 
-    # -------------------------------------------------------------------------- in and out
-
     def body(self) -> bytes:
         """What the request carries, read once."""
         if self.carried is None:
@@ -213,8 +211,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.close_connection = True
 
-    # -------------------------------------------------------------------------- who asks
-
     def token(self) -> str:
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
@@ -237,8 +233,6 @@ class Handler(BaseHTTPRequestHandler):
         else:
             return found
         return None
-
-    # -------------------------------------------------------------------------- publishing
 
     def whoami(self) -> None:
         if self.token() in (OWNER_TOKEN, READER_TOKEN):
@@ -335,8 +329,6 @@ class Handler(BaseHTTPRequestHandler):
         oid = repository.commit(added, removed)
         url = f"{self.server.address}/{name}/commit/{oid}"
         self.answer({"success": True, "commitOid": oid, "commitUrl": url})
-
-    # -------------------------------------------------------------------------- fetching
 
     def look_up(self, name: str, revision: str = "main") -> None:
         if "out of order" in self.server.faults:

@@ -9,6 +9,7 @@ import multimodal_fer
 def test_public_names():
     assert sorted(multimodal_fer.__all__) == [
         "Analysis", "Analyzer", "MultimodalFerError", "Segment", "analyze", "analyze_text",
+        "load_bundle", "load_model",
     ]  # fmt: skip
     for name in multimodal_fer.__all__:
         assert getattr(multimodal_fer, name)
