@@ -4,7 +4,7 @@
     python -m recipes.open.evaluate_voice voice-open7-crnn runs/speech weights/voice-open7-crnn
 
 Each run, or weights folder, is measured on its own test fold; the result is the mean over the folds and the
-spread between them, and the figures of each corpus.
+spread between them, and the figures of each corpus, gender and speaker.
 `babble`, `room`, `telephone` and `codec` change the test's sound: three other voices at 10 dB, a room with
 0.5 s of echo and pink noise at 20 dB, 300 to 3400 Hz, and Opus at 24 kbit/s. Writes `results/NAME.json`.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import av
 import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from multimodal_fer.errors import DataError
@@ -25,10 +26,11 @@ from multimodal_fer.files import write_json
 from multimodal_fer.media import SAMPLE_RATE
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models.sequences import pad
+from multimodal_fer.sounds import babble, in_room, mix, narrow, pink
 from multimodal_fer.training import provenance, run_command
 from recipes.open.prepare import Speech, load_speech
 from recipes.open.runs import config_of, load_trained
-from recipes.open.sounds import babble, in_room, mix, narrow, pink
+from recipes.open.speech import Clip
 from recipes.open.voice import VoiceTrainConfig, label_names, predict_voices, split_speakers
 
 RESULTS = Path(__file__).parent / "results"
@@ -106,7 +108,7 @@ CONDITIONS: dict[str, Change] = {
 
 
 def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
-    """Figures of one training on its own test speakers, for each condition and corpus."""
+    """Figures of one training on its own test speakers, for each condition and group of clips."""
     trained = load_trained(name)
     config = config_of(trained, VoiceTrainConfig)
     part = split_speakers(speech, config)["test"]
@@ -115,20 +117,32 @@ def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
     labels, truth = label_names(speech, config), part.labels.numpy()
     clips = [speech.clips[number] for number in part.clips]
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
-    conditions, corpora = {}, {}
+    conditions, groups = {}, {}
     for condition, change in CONDITIONS.items():
         logits = predict_voices(trained.model, change(waveforms)) / trained.model.config.temperature
         scores = logits.softmax(1).numpy()
         conditions[condition] = report_of(scores, truth, labels)
         if condition == "clean":
-            for corpus in sorted({clip.corpus for clip in clips}):
-                own = numpy.array([clip.corpus == corpus for clip in clips])
-                corpora[corpus] = report_of(scores[own], truth[own], labels)
+            for group, own in groups_of(clips).items():
+                groups[group] = report_of(scores[own], truth[own], labels)
     return {
         "speakers": sorted({clip.speaker for clip in clips}),
         "training": trained.training,
         "figures": conditions,
-        "corpora": corpora,
+        "groups": groups,
+    }
+
+
+def groups_of(clips: Sequence[Clip]) -> dict[str, NDArray[numpy.bool_]]:
+    """Which clips (N,) are of each corpus, of each gender within it, and of each speaker."""
+    names = [
+        (clip.corpus, f"{clip.corpus}, {clip.gender}" if clip.gender else "", clip.speaker)
+        for clip in clips
+    ]
+    return {
+        name: numpy.array([name in own for own in names])
+        for kind in zip(*names, strict=True)
+        for name in sorted(set(kind) - {""})
     }
 
 

@@ -1,7 +1,7 @@
 """Emotional speech corpora as clips: where the sound is, who speaks, and which label it has.
 
-Accepted by path: a folder with `manifest.csv` (columns path, speaker, label, and if known text), the
-RAVDESS release (`Actor_NN/03-01-…` as audio, `01-…` and `02-…` as video), and CREMA-D
+Accepted by path: a folder with `manifest.csv` (columns path, speaker, label, and if known text and gender),
+the RAVDESS release (`Actor_NN/03-01-…` as audio, `01-…` and `02-…` as video), and CREMA-D
 (`1001_DFA_ANG_XX.wav`, as audio or video).
 """
 
@@ -27,6 +27,7 @@ class Clip:
     speaker: str
     label: str
     text: str = ""
+    gender: str = ""  # as the corpus says: male, female, or nothing where it does not say
 
 
 def read_corpus(folder: str | Path) -> list[Clip]:
@@ -69,7 +70,8 @@ def _clip_of_row(root: Path, number: int, row: dict[str, str]) -> Clip:
         raise DataError(
             f"{where}: unknown label {row['label']!r}; known: {', '.join(sorted(KNOWN))}"
         )
-    return Clip(str(path), root.name, row["speaker"], row["label"], row.get("text") or "")
+    text, gender = row.get("text") or "", row.get("gender") or ""
+    return Clip(str(path), root.name, row["speaker"], row["label"], text, gender)
 
 
 def _files(root: Path) -> list[Path]:
@@ -93,7 +95,8 @@ def _read_ravdess(root: Path) -> list[Clip]:
             )
         label = RAVDESS[int(emotion) - 1]
         text = statements.get(statement, "")
-        clips.append(Clip(str(path), "ravdess", f"ravdess_{actor}", label, text))
+        gender = "male" if int(actor) % 2 else "female"
+        clips.append(Clip(str(path), "ravdess", f"ravdess_{actor}", label, text, gender))
     return clips
 
 

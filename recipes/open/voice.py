@@ -22,9 +22,9 @@ from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
 from multimodal_fer.models.sequences import pad
 from multimodal_fer.run import Run
+from multimodal_fer.sounds import WEARS, hide_features, speed_up, wear_out
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
 from recipes.open.prepare import Speech, load_speech
-from recipes.open.sounds import WEARS, hide_features, speed_up, wear_out
 from recipes.open.speech import deal_speakers
 
 NONE = -1  # no fold

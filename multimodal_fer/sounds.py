@@ -1,6 +1,7 @@
 """Random changes of a batch of waveforms: other voices, noise, rooms, narrow bands; and hidden features.
 
 Studio speech is what the corpora hold; what people send is recorded in rooms, by telephones, among others.
+Used by recipes only.
 
 Shapes: B waveforms, N samples at 16 kHz, T frames, F values of a frame.
 """
