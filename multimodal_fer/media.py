@@ -6,7 +6,7 @@ reader holds does not grow with the length of the recording.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from multimodal_fer.types import Image, Media
 SAMPLE_RATE = 16_000  # Hz, mono, for speech recognition and voice features alike
 FRAME_RATE = 5.0  # pictures per second that are looked at by default
 GAP_TOLERANCE = 0.05  # seconds; a larger hole between audio packets is filled with silence
+EVERY_PICTURE = 1e6  # a rate above that of any recording
 EARLY = 1e-3  # seconds by which a rounded timestamp may fall short of its tick
 SKIP_FACTOR = 5.0  # frames nothing refers to stay undecoded where there are this many to a tick
 
@@ -102,12 +103,17 @@ def read_audio(path: str | PathLike[str], start: float = 0.0, end: float | None 
 
 
 def iter_frames(
-    path: str | PathLike[str], rate: float = FRAME_RATE, *, warn: Warn = logger.warning
+    path: str | PathLike[str],
+    rate: float = FRAME_RATE,
+    *,
+    start: float = 0.0,
+    warn: Warn = logger.warning,
 ) -> Iterator[Frame]:
     """Stream about `rate` pictures per second, each with its own timestamp, upright, square pixels.
 
     A picture is the first one at or after each tick of the clock; the time given is its own, not the
-    tick's, so variable frame rate does no harm. Pictures in between are never converted or kept.
+    tick's, so variable frame rate does no harm. Pictures in between are never converted or kept. What lies
+    before `start` (seconds) is skipped without decoding it, where the container can be wound forward.
     """
     with _open(path) as container:
         stream = _video_stream(container)
@@ -119,7 +125,10 @@ def iter_frames(
             # Nobody looks at these frames and no other frame is built on them: about half the work.
             stream.codec_context.skip_frame = "NONREF"
         zero = _clock_zero(container)
-        due = 0.0
+        if start > 0 and stream.start_time is not None:
+            with suppress(FFmpegError):  # read from the beginning then
+                container.seek(int((start + zero) * av.time_base))
+        due = start
         for index, frame in enumerate(_decode(path, container, stream, warn)):
             seconds = index / (source_rate or rate) if frame.time is None else frame.time
             seconds = max(0.0, seconds - zero)

@@ -10,7 +10,7 @@ import pytest
 from conftest import every, grey, remux, tone, write_clip
 
 from multimodal_fer.errors import MediaError
-from multimodal_fer.media import SAMPLE_RATE, iter_audio, iter_frames, probe, read_audio
+from multimodal_fer.media import EARLY, SAMPLE_RATE, iter_audio, iter_frames, probe, read_audio
 
 
 def onset(waveform) -> float:
@@ -219,3 +219,16 @@ def test_a_hole_in_the_sound_is_silence(tmp_path):
     assert len(waveform) == pytest.approx(SAMPLE_RATE, abs=1500)
     assert numpy.abs(waveform[7200:9600]).max() < 0.01
     assert numpy.abs(waveform[-3200:-1600]).max() > 0.2
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi"])
+def test_a_late_start_gives_the_pictures_that_reading_on_would(tmp_path, name):
+    def brightening(time):
+        return numpy.full((240, 320, 3), round(12 * time), numpy.uint8)
+
+    path = write_clip(tmp_path / name, frame_times=every(20, 10), picture=brightening)
+    whole = [(frame.time, frame.image.mean()) for frame in iter_frames(path, 5)]
+    late = [(frame.time, frame.image.mean()) for frame in iter_frames(path, 5, start=13.4)]
+    assert len(late) > 30
+    assert late == [pytest.approx(row) for row in whole if row[0] >= 13.4 - EARLY]
+    assert next(iter_frames(path, 5, start=60.0), None) is None
