@@ -43,14 +43,21 @@ class Analyzer:
 
     Parameters
     ----------
-    bundle : name or folder of the weights; the default came with the package
-    speech_model : "auto" (an installed model, never a download), "none", a Whisper name, folder or
+    bundle
+        name or folder of the weights; the default came with the package
+    speech_model
+        "auto" (an installed model, never a download), "none", a Whisper name, folder or
         file; see `multimodal_fer.recognisers.load_recogniser`
-    engine : "faster-whisper", "openai-whisper" or None for the one that fits the model
-    language : spoken language as a code such as "en"; None detects it
-    frame_rate : pictures per second that are looked at
-    face : "largest", or the number of the person whose face counts where several are seen
-    device : "auto", "cpu" or "cuda"
+    engine
+        "faster-whisper", "openai-whisper" or None for the one that fits the model
+    language
+        spoken language as a code such as "en"; None detects it
+    frame_rate
+        pictures per second that are looked at
+    face
+        "largest", or the number of the person whose face counts where several are seen
+    device
+        "auto", "cpu" or "cuda"
 
     Raises
     ------

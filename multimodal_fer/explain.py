@@ -53,9 +53,12 @@ def explain_face(
 
     Parameters
     ----------
-    model : a network in eval mode, as `hub.load_model` returns it
-    crops_BHW : grey square crops, uint8 or float in 0..255 [shape=(B, H, H)]
-    emotion : one of the network's labels; None explains the strongest of each crop
+    model
+        a network in eval mode, as `hub.load_model` returns it
+    crops_BHW
+        grey square crops, uint8 or float in 0..255 [shape=(B, H, H)]
+    emotion
+        one of the network's labels; None explains the strongest of each crop
 
     Raises `MultimodalFerError` for an emotion that the network does not know, and without captum.
     """

@@ -40,11 +40,16 @@ def explain_picture(
 
     Parameters
     ----------
-    path : a picture in any format that OpenCV reads
-    output : the PNG, or an existing folder for it; default: `NAME.explained.png` beside the picture
-    bundle : name or folder of a bundle, or of a facial network
-    emotion : what to explain; None explains each face's strongest
-    cropped : the picture is one face already, framed as FER+ frames it
+    path
+        a picture in any format that OpenCV reads
+    output
+        the PNG, or an existing folder for it; default: `NAME.explained.png` beside the picture
+    bundle
+        name or folder of a bundle, or of a facial network
+    emotion
+        what to explain; None explains each face's strongest
+    cropped
+        the picture is one face already, framed as FER+ frames it
 
     Returns
     -------

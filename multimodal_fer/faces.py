@@ -29,8 +29,10 @@ def find_faces(image: Image, *, size: int = DETECTION_SIZE) -> Faces:
 
     Parameters
     ----------
-    image : RGB uint8 [shape=(H, W, 3)]
-    size : int, pixels of the longer side of the searched copy; larger finds smaller faces
+    image
+        RGB uint8 [shape=(H, W, 3)]
+    size
+        int, pixels of the longer side of the searched copy; larger finds smaller faces
 
     Returns
     -------
@@ -59,9 +61,12 @@ def crop_face(image: Image, box: Box, size: int) -> Image:
 
     Parameters
     ----------
-    image : RGB uint8 [shape=(H, W, 3)]
-    box : left, top, right, bottom in pixels of `image`
-    size : int, pixels of the result's side
+    image
+        RGB uint8 [shape=(H, W, 3)]
+    box
+        left, top, right, bottom in pixels of `image`
+    size
+        int, pixels of the result's side
 
     Returns
     -------

@@ -40,8 +40,10 @@ def mfcc(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    waveforms_BN : mono 16 kHz sound in [-1, 1], padded with anything
-    lengths_B : samples of each waveform
+    waveforms_BN
+        mono 16 kHz sound in [-1, 1], padded with anything
+    lengths_B
+        samples of each waveform
 
     Returns
     -------

@@ -22,8 +22,10 @@ def classification_report(
 
     Parameters
     ----------
-    probabilities : array [shape=(N, K)], rows sum to 1
-    truth : array [shape=(N,)], class numbers
+    probabilities
+        array [shape=(N, K)], rows sum to 1
+    truth
+        array [shape=(N,)], class numbers
     labels : the K names
 
     Returns
@@ -100,7 +102,8 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     Parameters
     ----------
     logits : float [shape=(N, K)]
-    targets : class numbers [shape=(N,)], or shares of the classes [shape=(N, K)]
+    targets
+        class numbers [shape=(N,)], or shares of the classes [shape=(N, K)]
     """
     logits = logits.double()
     if targets.ndim == 1:

@@ -73,8 +73,10 @@ def prosody(waveforms_BN: Tensor, lengths_B: Tensor) -> Tensor:
 
     Parameters
     ----------
-    waveforms_BN : mono 16 kHz sound in [-1, 1], padded with anything
-    lengths_B : samples of each waveform; one shorter than a window is filled up with silence
+    waveforms_BN
+        mono 16 kHz sound in [-1, 1], padded with anything
+    lengths_B
+        samples of each waveform; one shorter than a window is filled up with silence
 
     Returns
     -------

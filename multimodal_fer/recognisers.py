@@ -148,12 +148,16 @@ def load_recogniser(
 
     Parameters
     ----------
-    model : "auto" (tiny.en from the extra `offline`, never a download), a published name such as
+    model
+        "auto" (tiny.en from the extra `offline`, never a download), a published name such as
         "base" (fetched once into the engine's cache), a CTranslate2 folder, or an openai-whisper
         `.pt` file
-    engine : one of `ENGINES`; None takes the one that fits the model
-    language : code such as "en"; None detects it
-    device : "auto", "cpu" or "cuda"; with faster-whisper "auto" is the CPU
+    engine
+        one of `ENGINES`; None takes the one that fits the model
+    language
+        code such as "en"; None detects it
+    device
+        "auto", "cpu" or "cuda"; with faster-whisper "auto" is the CPU
 
     Raises
     ------

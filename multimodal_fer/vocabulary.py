@@ -245,11 +245,15 @@ def read_word_vectors(
 
     Parameters
     ----------
-    path : a line of text is a word and its values, parted by spaces; read line by line, not at once
-    words : the vocabulary's tokens; looked up as they are spelt, the first vector of a word counts
-    size : values of a vector. None takes it from the first line; give it where a zip holds several
+    path
+        a line of text is a word and its values, parted by spaces; read line by line, not at once
+    words
+        the vocabulary's tokens; looked up as they are spelt, the first vector of a word counts
+    size
+        values of a vector. None takes it from the first line; give it where a zip holds several
         files (`glove.6B.zip`), of which the one with `.{size}d.` in its name is read
-    seed : words without a vector, _UNK_ too, are uniform in ±0.25, drawn from this; _PAD_ is zeros
+    seed
+        words without a vector, _UNK_ too, are uniform in ±0.25, drawn from this; _PAD_ is zeros
 
     Raises
     ------

@@ -19,9 +19,12 @@ def make_windows(duration: float, spans: Sequence[Span], words: Sequence[Word]) 
 
     Parameters
     ----------
-    duration : float, seconds of the whole recording
-    spans : stretches of speech as (start, end); they stand for utterances where no words are known
-    words : recognised words in time order; may be empty
+    duration
+        float, seconds of the whole recording
+    spans
+        stretches of speech as (start, end); they stand for utterances where no words are known
+    words
+        recognised words in time order; may be empty
     """
     if words:
         spoken = make_utterances(words)

@@ -60,9 +60,12 @@ def find_backbone(name: str, needs: Sequence[str], *, download: bool = False) ->
 
     Parameters
     ----------
-    name : a folder, "minilm", or a name on the Hugging Face hub
-    needs : beside config.json and model.safetensors, any one of these files
-    download : fetch a hub's model into the Hugging Face cache where it is not there yet
+    name
+        a folder, "minilm", or a name on the Hugging Face hub
+    needs
+        beside config.json and model.safetensors, any one of these files
+    download
+        fetch a hub's model into the Hugging Face cache where it is not there yet
 
     Raises `WeightsError` for a model that is not at hand, incomplete, or pickled.
     """
@@ -151,8 +154,10 @@ def load_network(
 
     Parameters
     ----------
-    kinds : the `model_type` of config.json → the name of its class in transformers
-    changes : settings of config.json to overrule
+    kinds
+        the `model_type` of config.json → the name of its class in transformers
+    changes
+        settings of config.json to overrule
     options : of the class
 
     Raises `WeightsError` for another kind of model, or where weights and config do not fit.

@@ -215,8 +215,10 @@ class PretrainedVoice(PretrainedEncoder):
 
         Parameters
         ----------
-        waveforms_BN : float, mono, 16 kHz, in [-1, 1]; what lies behind a recording's length is ignored
-        lengths_B : int64, samples; what is shorter than one frame (25 ms) is continued with silence
+        waveforms_BN
+            float, mono, 16 kHz, in [-1, 1]; what lies behind a recording's length is ignored
+        lengths_B
+            int64, samples; what is shorter than one frame (25 ms) is continued with silence
         """
         check_lengths(lengths_B, waveforms_BN.shape[1])
         lengths_B = lengths_B.to(waveforms_BN.device)
@@ -290,8 +292,10 @@ class PretrainedText(PretrainedEncoder):
 
         Parameters
         ----------
-        texts : B texts, or token ids (B, T), int64, as `pad_tokens` gives them
-        lengths_B : int64, tokens of each row; needed with token ids. What lies behind them is ignored
+        texts
+            B texts, or token ids (B, T), int64, as `pad_tokens` gives them
+        lengths_B
+            int64, tokens of each row; needed with token ids. What lies behind them is ignored
         """
         if not isinstance(texts, Tensor):
             texts, lengths_B = pad_tokens(self.tokenise(texts))
