@@ -91,14 +91,14 @@ class Analyzer:
             self.bundle = replace(self.bundle, face=quick)
         self.judge = Judge(self.bundle, self.device)
         self.recogniser: Recogniser | None = None
-        self._speech_note: str | None = None
+        self.speech_note: str | None = None
         if str(speech_model) != "none":
             try:
                 self.recogniser = load_recogniser(
                     speech_model, engine=engine, language=language, device=device
                 )
             except SpeechUnavailableError as error:
-                self._speech_note = f"no words were recognised: {error}"
+                self.speech_note = f"no words were recognised: {error}"
 
     @classmethod
     def from_pretrained(
@@ -191,8 +191,8 @@ class Analyzer:
             warn("the sound track holds nothing that can be decoded")
         elif not heard.spans:
             warn("nobody speaks in this recording")
-        elif self._speech_note:
-            warn(self._speech_note)
+        elif self.speech_note:
+            warn(self.speech_note)
         elif self.recogniser and not heard.words:
             warn("somebody speaks, but no words were recognised")
         return heard

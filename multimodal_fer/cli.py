@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from multimodal_fer import __version__
+from multimodal_fer import __version__, cli_study, cli_weights
 from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.labels import MODALITIES
 
@@ -52,9 +52,21 @@ def analyze(
     formats: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", "-f", help="With --output: json (default), csv, srt, vtt. Repeatable."
+            "--format",
+            "-f",
+            help="With --output: json (default), csv, srt, vtt, eaf, textgrid. Repeatable.",
         ),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page to look at: FILE.html. For one recording.")
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="Write the recording with the answer drawn in. For one recording."),
+    ] = None,
+    no_faces: Annotated[
+        bool, typer.Option("--no-faces", help="No faces in the report, no boxes in the video.")
+    ] = False,
     table: Annotated[bool, typer.Option("--table", help="Print a table instead of JSON.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")
@@ -85,6 +97,10 @@ def analyze(
     unknown = sorted(set(chosen) - set(writers.FORMATS))
     if unknown:
         raise typer.BadParameter(f"unknown format {unknown}; known: {sorted(writers.FORMATS)}")
+    if (report or video) and len(files) > 1:
+        raise typer.BadParameter(
+            "--report and --video are for one recording; for many: multimodal-fer study FOLDER"
+        )
     failed = 0
     try:
         stems = writers.name_outputs(files) if output else []
@@ -105,11 +121,14 @@ def analyze(
                 if output:
                     for written in writers.write(answer, output, stems[number], chosen):
                         _say(quiet, f"written: {written}")
+                for written in _show_in_files(answer, path, report, video, not no_faces, quiet):
+                    _say(quiet, f"written: {written}")
             except MultimodalFerError as error:
                 failed += 1
                 _say_error(error)
                 continue
-            _show(answer, table=table, as_json=output is None, single=len(files) == 1)
+            as_json = output is None and report is None and video is None
+            _show(answer, table=table, as_json=as_json, single=len(files) == 1)
             for warning in answer.warnings:
                 _say(quiet, f"warning: {path}: {warning}")
     except MultimodalFerError as error:
@@ -173,6 +192,22 @@ def explain(
         _say(False, f"warning: {picture}: {warning}")
 
 
+@app.command()
+def export(
+    weights: Annotated[str, typer.Argument(help="Name or folder of a bundle or model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
+) -> None:
+    """Write weights as ONNX graphs, to run them without torch."""
+    from multimodal_fer.exporting import export as write_graphs
+
+    try:
+        for path in write_graphs(weights, output):
+            print(f"written: {path}")
+    except MultimodalFerError as error:
+        _say_error(error)
+        raise typer.Exit(FAILED) from None
+
+
 def _make_analyzer(**settings: Any) -> "Analyzer":
     """A setting that cannot be is a mistake of the command line, not a crash."""
     from multimodal_fer.analyzer import Analyzer
@@ -192,6 +227,27 @@ def _analyze_one(analyzer: "Analyzer", path: Path, quiet: bool) -> "Analysis":
         return analyzer.analyze_text_file(path)
     with _progress(path, quiet) as progress:
         return analyzer.analyze(path, progress=progress)
+
+
+def _show_in_files(
+    answer: "Analysis",
+    path: Path,
+    report: Path | None,
+    video: Path | None,
+    faces: bool,
+    quiet: bool,
+) -> Iterator[Path]:
+    """The page and the video that were asked for."""
+    if report:
+        from multimodal_fer.report import write_report
+
+        yield write_report(answer, report, recording=None if _is_text(path) else path, faces=faces)
+    if video:
+        from multimodal_fer.annotated import write_video
+
+        for note in write_video(answer, path, video, faces=faces):
+            _say(quiet, f"warning: {note}")
+        yield video
 
 
 @contextmanager
@@ -268,6 +324,9 @@ def _say(quiet: bool, message: str) -> None:
     if not quiet:
         errors.print(message, markup=False, soft_wrap=True)
 
+
+cli_weights.register(app)
+cli_study.register(app)
 
 if __name__ == "__main__":
     app()

@@ -51,6 +51,30 @@ CREMA_D = {
     "FEA": "fear",
 }
 
+# IEMOCAP's summaries (Busso et al. 2008): what most of the outside raters agreed on, by its code.
+IEMOCAP_CODES = {
+    "ang": "anger",
+    "hap": "happiness",
+    "exc": "excitement",
+    "sad": "sadness",
+    "neu": "neutral",
+    "fru": "frustration",
+    "fea": "fear",
+    "sur": "surprise",
+    "dis": "disgust",
+    "oth": "other",
+    "xxx": "no majority",
+}
+
+# The four classes of nearly every published figure on it: excitement counts as happiness.
+IEMOCAP4 = {
+    "ang": "anger",
+    "hap": "happiness",
+    "exc": "happiness",
+    "sad": "sadness",
+    "neu": "neutral",
+}
+
 # Calm is neutral with a low voice: RAVDESS alone tells the two apart.
 SPEECH_TO_OPEN7 = {
     "neutral": "neutral",

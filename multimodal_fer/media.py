@@ -46,7 +46,7 @@ def probe(path: str | PathLike[str]) -> Media:
 
     Raises `MediaError` for a missing, empty or unreadable file and one without sound or picture.
     """
-    with _open(path) as container:
+    with open_media(path) as container:
         video = _video_stream(container)
         audio = container.streams.audio[0] if container.streams.audio else None
         if video is None and audio is None:
@@ -115,7 +115,7 @@ def iter_frames(
     tick's, so variable frame rate does no harm. Pictures in between are never converted or kept. What lies
     before `start` (seconds) is skipped without decoding it, where the container can be wound forward.
     """
-    with _open(path) as container:
+    with open_media(path) as container:
         stream = _video_stream(container)
         if stream is None:
             return
@@ -124,12 +124,12 @@ def iter_frames(
         if source_rate >= SKIP_FACTOR * rate:
             # Nobody looks at these frames and no other frame is built on them: about half the work.
             stream.codec_context.skip_frame = "NONREF"
-        zero = _clock_zero(container)
+        zero = clock_zero(container)
         if start > 0 and stream.start_time is not None:
             with suppress(FFmpegError):  # read from the beginning then
                 container.seek(int((start + zero) * av.time_base))
         due = start
-        for index, frame in enumerate(_decode(path, container, stream, warn)):
+        for index, frame in enumerate(decode(path, container, stream, warn)):
             seconds = index / (source_rate or rate) if frame.time is None else frame.time
             seconds = max(0.0, seconds - zero)
             if seconds + EARLY < due:
@@ -139,7 +139,7 @@ def iter_frames(
 
 
 @contextmanager
-def _open(path: str | PathLike[str]) -> Iterator[Any]:
+def open_media(path: str | PathLike[str]) -> Iterator[Any]:
     path = Path(path)
     if not path.exists():
         raise MediaError(f"{path}: no such file; check the spelling and the folder")
@@ -180,7 +180,7 @@ def _video_stream(container: Any) -> Any | None:
     return None
 
 
-def _clock_zero(container: Any) -> float:
+def clock_zero(container: Any) -> float:
     """Seconds to take off all timestamps.
 
     MPEG streams start their clock anywhere, and players show its first value as 0:00. Other containers
@@ -190,7 +190,7 @@ def _clock_zero(container: Any) -> float:
     return container.start_time / av.time_base if arbitrary and container.start_time else 0.0
 
 
-def _decode(path: Any, container: Any, stream: Any, warn: Warn) -> Iterator[Any]:
+def decode(path: Any, container: Any, stream: Any, warn: Warn) -> Iterator[Any]:
     """Decode one stream, stepping over broken packets and saying at the end how many there were."""
     broken = 0
     packets = container.demux(stream)
@@ -216,14 +216,14 @@ def _decode(path: Any, container: Any, stream: Any, warn: Warn) -> Iterator[Any]
 
 def _iter_pieces(path: str | PathLike[str], warn: Warn) -> Iterator[Waveform]:
     """Mono 16 kHz pieces without gaps, from the container's zero on."""
-    with _open(path) as container:
+    with open_media(path) as container:
         if not container.streams.audio:
             return
         stream = container.streams.audio[0]
-        zero = _clock_zero(container)
+        zero = clock_zero(container)
         setup, resampler = None, None
         position = 0.0  # seconds of sound handed to the resampler or filled in
-        for frame in _decode(path, container, stream, warn):
+        for frame in decode(path, container, stream, warn):
             seconds = position if frame.time is None else frame.time - zero
             gap = seconds - position
             if setup != (frame.format.name, frame.layout.name, frame.sample_rate):

@@ -224,6 +224,46 @@ class Analysis:
             "warnings": list(self.warnings),
         }
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Analysis":
+        """Read back what `to_dict` made: equal to the answer it came from, but for rounding.
+
+        Raises `ValueError` where the record is of another schema, and `KeyError` where it lacks a field.
+        """
+        if record.get("schema") != SCHEMA:
+            raise ValueError(f"expected an answer of schema {SCHEMA}, found {record.get('schema')}")
+        plain = ("path", "duration", "bundle", "emotion", "scores", "unsure", "coverage")
+        heard, seen, face_labels = record["transcript"], record["frames"], record["face_labels"]
+        segments = [
+            Segment(**{name: row[name] for name in Segment.__dataclass_fields__})
+            for row in record["segments"]
+        ]
+        tracks = [
+            FaceTrack(
+                track["id"],
+                track["times"],
+                track["boxes"],
+                [dict(zip(face_labels, row, strict=True)) for row in track["scores"]],
+            )
+            for track in record["faces"]
+        ]
+        rows = zip(seen["times"], seen["faces"], seen["reasons"], strict=True)
+        return cls(
+            **{name: record[name] for name in plain},
+            labels=tuple(record["labels"]),
+            face_labels=tuple(face_labels),
+            segments=tuple(segments),
+            faces=tuple(tracks),
+            frames=tuple(FrameRow(time, tuple(faces), reason) for time, faces, reason in rows),
+            transcript=heard
+            and Transcript(
+                heard["language"],
+                heard["model"],
+                tuple(Word(**word) for word in heard["words"]),
+            ),
+            warnings=tuple(record["warnings"]),
+        )
+
 
 def strongest(scores: Mapping[str, float]) -> str | None:
     """The label with the highest score, the first of equals; None where nothing was scored."""

@@ -1,14 +1,15 @@
-"""Write an answer as JSON, CSV tables, or subtitles. Every file appears whole or not at all."""
+"""Write an answer as JSON, CSV tables, subtitles or annotations. Every file appears whole or not at all."""
 
 import csv
 import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from multimodal_fer.annotations import duration_of, to_eaf, to_textgrid
 from multimodal_fer.errors import OutputError
 from multimodal_fer.files import write_text
 from multimodal_fer.labels import MODALITIES
@@ -27,16 +28,21 @@ def to_json_line(analysis: Analysis) -> str:
 
 def segments_csv(analysis: Analysis) -> str:
     """A row per utterance or silent window, in tidy form for pandas or R."""
-    columns = ["path", "start", "end", "text", "face_id", "emotion", "unsure", "conflict"]
-    columns += [f"score_{label}" for label in analysis.labels]
-    columns += [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
-    return _table(columns, _segment_rows(analysis))
+    rows = ([analysis.path, *row] for row in segment_rows(analysis))
+    return table(["path", *segment_columns(analysis.labels)], rows)
 
 
-def _segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
+def segment_columns(labels: Sequence[str]) -> list[str]:
+    """Names of the values in each of `segment_rows`."""
+    columns = ["start", "end", "text", "face_id", "emotion", "unsure", "conflict"]
+    columns += [f"score_{label}" for label in labels]
+    return columns + [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
+
+
+def segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
+    """The values of each segment."""
     for segment in (segment.to_dict() for segment in analysis.segments):
         yield [
-            analysis.path,
             *(segment[name] for name in ("start", "end", "text", "face_id", "emotion", "unsure")),
             "+".join(segment["conflict"]),
             *(segment["scores"].get(label) for label in analysis.labels),
@@ -49,7 +55,7 @@ def frames_csv(analysis: Analysis) -> str:
     """A row per picture looked at and face in it; a picture without a face is a row with a reason."""
     columns = ["path", "time", "face_id", "left", "top", "right", "bottom", "emotion"]
     columns += [*(f"score_{label}" for label in analysis.face_labels), "reason"]
-    return _table(columns, _frame_rows(analysis))
+    return table(columns, _frame_rows(analysis))
 
 
 def _frame_rows(analysis: Analysis) -> Iterator[list[Any]]:
@@ -72,7 +78,8 @@ def _frame_rows(analysis: Analysis) -> Iterator[list[Any]]:
             yield [analysis.path, time, *seen[number, time], None]
 
 
-def _table(columns: Sequence[str], rows: Iterator[list[Any]]) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """CSV text with a heading line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -129,7 +136,10 @@ FORMATS: dict[str, dict[str, Callable[[Analysis], str]]] = {
     "csv": {".segments.csv": segments_csv, ".frames.csv": frames_csv},
     "srt": {".srt": to_srt},
     "vtt": {".vtt": to_vtt},
+    "eaf": {".eaf": to_eaf},
+    "textgrid": {".TextGrid": to_textgrid},
 }
+TIMED = ("eaf", "textgrid")  # need a duration, which a written answer has not
 
 
 def write(
@@ -137,11 +147,14 @@ def write(
 ) -> list[Path]:
     """Write one answer in several formats as `folder/stem.*`; returns the files.
 
+    ELAN and Praat need a duration, so a written answer gets no file for them.
     Raises `OutputError` where the folder cannot be written; earlier files stay complete.
     """
     folder = prepare_folder(folder)
     written = []
     for name in formats:
+        if name in TIMED and duration_of(analysis) == 0:
+            continue
         for ending, render in FORMATS[name].items():
             path = folder / f"{stem}{ending}"
             try:

@@ -25,7 +25,8 @@ def test_flags_of_analyze():
     ).stdout  # fmt: skip
     assert sorted(set(re.findall(r"--[a-z-]+", text))) == [
         "--bundle", "--device", "--engine", "--face", "--format", "--frame-rate", "--help",
-        "--language", "--output", "--quiet", "--speech-model", "--table",
+        "--language", "--no-faces", "--output", "--quiet", "--report", "--speech-model", "--table",
+        "--video",
     ]  # fmt: skip
 
 

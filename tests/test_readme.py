@@ -46,6 +46,8 @@ def test_commands_run(arguments, tmp_path, monkeypatch, portrait):
         return
     for name in ("clip.mp4", "interview.mp4"):
         write_clip(tmp_path / name, frame_times=every(0.5, 10), picture=lambda _: portrait)
+    (tmp_path / "sessions").mkdir()
+    (tmp_path / "sessions" / "P01_first.txt").write_text("That was easy, love it.")
     cv2.imwrite(str(tmp_path / "face.jpg"), portrait[:, :, ::-1])
     monkeypatch.chdir(tmp_path)
     if "--speech-model" in arguments:

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from itertools import pairwise
+from xml.etree import ElementTree
 
 import pytest
 
 from multimodal_fer import writers
 from multimodal_fer.errors import OutputError
-from multimodal_fer.types import Analysis, FaceTrack, FrameRow, Segment
+from multimodal_fer.types import Analysis, FaceTrack, FrameRow, Segment, Transcript, Word
 
 LABELS = ("neutral", "anger")
 
@@ -79,3 +81,105 @@ def test_a_failed_write_leaves_nothing(answer, tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         writers.write(answer, tmp_path, "x", ["json"])
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_an_answer_comes_back_from_its_json(answer):
+    record = json.loads(writers.to_json(answer))
+    assert Analysis.from_dict(record) == answer
+    spoken = Transcript("en", "tiny.en", (Word("so", 1.0, 1.5, 0.9),))
+    rich = Analysis(
+        **{**vars(answer), "transcript": spoken, "warnings": ("a", "b"), "emotion": "anger"}
+    )
+    assert Analysis.from_dict(rich.to_dict()) == rich
+    with pytest.raises(ValueError, match="expected an answer of schema 1, found 2"):
+        Analysis.from_dict(record | {"schema": 2})
+
+
+@pytest.fixture
+def spoken():
+    """An answer with everything that annotation files trip over."""
+    words = [("No,", 0.2, 0.5), ('"ne\x00ver"', 0.45, 0.45), ("<&>", 0.45, 1.9), ("żółć", 1.9, 2.0)]
+    tracks = (
+        FaceTrack(
+            0, [0.0, 0.2, 0.4], [[0, 0, 9, 9]] * 3, [{"neutral": 1.0}] * 2 + [{"anger": 1.0}]
+        ),
+        FaceTrack(1, [0.4], [[0, 0, 9, 9]], [{"neutral": 1.0}]),
+    )
+    rows = [FrameRow(0.0, (0,), None), FrameRow(0.2, (0,), None), FrameRow(0.4, (0, 1), None)]
+    return Analysis(
+        path="a b/clip & 1.mp4",
+        bundle="open7@0",
+        labels=LABELS,
+        face_labels=LABELS,
+        duration=2.0,
+        segments=(segment(0.2, 0.8, 'No, "never"\n<&>', "anger", 0.75), segment(0.8, 1.5, None)),
+        faces=tracks,
+        frames=(*rows, FrameRow(0.6, (), "no face found")),
+        transcript=Transcript("en", "tiny.en", tuple(Word(t, a, b, 1.0) for t, a, b in words)),
+    )
+
+
+TIERS = ["emotion", "face", "voice", "text", "utterances", "words", "person 0", "person 1"]
+
+
+def test_elan_file_as_another_program_reads_it(spoken, tmp_path):
+    elan = pytest.importorskip("pympi.Elan", reason="pympi-ling is not installed")
+    (path,) = writers.write(spoken, tmp_path, "clip", ["eaf"])
+    document = elan.Eaf(str(path))
+    assert list(document.get_tier_names()) == TIERS
+    assert document.get_annotation_data_for_tier("emotion") == [(200, 800, "anger")]
+    assert document.get_annotation_data_for_tier("voice") == []
+    assert document.get_annotation_data_for_tier("utterances") == [(200, 800, 'No, "never" <&>')]
+    assert document.get_annotation_data_for_tier("words") == [
+        (200, 500, "No,"), (500, 501, '"never"'), (501, 1900, "<&>"), (1900, 2000, "żółć"),
+    ]  # fmt: skip
+    assert document.get_annotation_data_for_tier("person 0") == [
+        (0, 400, "neutral"),
+        (400, 600, "anger"),
+    ]
+    assert document.get_annotation_data_for_tier("person 1") == [(400, 600, "neutral")]
+    media = document.get_linked_files()
+    assert media[0]["RELATIVE_MEDIA_URL"] == "./clip%20%26%201.mp4"
+    assert media[0]["MEDIA_URL"].startswith("file:///") and media[0]["MIME_TYPE"] == "video/mp4"
+
+
+def test_elan_file_has_the_structure_of_its_schema(spoken):
+    """Order of elements, required attributes, and references that lead somewhere (EAF 3.0)."""
+    root = ElementTree.fromstring(writers.to_eaf(spoken).encode())
+    order = ["HEADER", "TIME_ORDER", *["TIER"] * len(TIERS), "LINGUISTIC_TYPE", *["CONSTRAINT"] * 4]
+    assert [child.tag for child in root] == order
+    assert {"AUTHOR", "DATE", "VERSION", "FORMAT"} <= set(root.attrib)
+    slots = {slot.attrib["TIME_SLOT_ID"]: int(slot.attrib["TIME_VALUE"]) for slot in root[1]}
+    assert list(slots.values()) == sorted(set(slots.values()))
+    annotations = list(root.iter("ALIGNABLE_ANNOTATION"))
+    assert len({one.attrib["ANNOTATION_ID"] for one in annotations}) == len(annotations) > 0
+    for one in annotations:
+        assert slots[one.attrib["TIME_SLOT_REF1"]] < slots[one.attrib["TIME_SLOT_REF2"]]
+        assert [child.tag for child in one] == ["ANNOTATION_VALUE"]
+    types = {one.attrib["LINGUISTIC_TYPE_ID"] for one in root.iter("LINGUISTIC_TYPE")}
+    assert {tier.attrib["LINGUISTIC_TYPE_REF"] for tier in root.iter("TIER")} <= types
+
+
+def test_praat_file_as_another_program_reads_it(spoken, tmp_path):
+    praat = pytest.importorskip("pympi.Praat", reason="pympi-ling is not installed")
+    (path,) = writers.write(spoken, tmp_path, "clip", ["textgrid"])
+    assert path.name == "clip.TextGrid"
+    grid = praat.TextGrid(str(path))
+    tiers = {tier.name: list(tier.get_intervals()) for tier in grid.get_tiers()}
+    assert list(tiers) == TIERS
+    for intervals in tiers.values():  # from end to end, without a hole
+        assert intervals[0][0] == 0.0 and intervals[-1][1] == 2.0
+        assert all(before[1] == after[0] for before, after in pairwise(intervals))
+        assert all(start < end for start, end, _ in intervals)
+    assert tiers["emotion"] == [(0.0, 0.2, ""), (0.2, 0.8, "anger"), (0.8, 2.0, "")]
+    assert tiers["voice"] == [(0.0, 2.0, "")]
+    assert [label for *_, label in tiers["words"]] == ["", "No,", '"never"', "<&>", "żółć"]
+    assert 'text = "No, ""never"" <&>"' in path.read_text(encoding="utf-8")
+
+
+def test_a_written_answer_has_no_times_to_annotate(tmp_path):
+    written = Analysis(
+        path="a.txt", bundle="b", labels=LABELS, segments=(segment(0, 0, "so", "anger", 1.0),)
+    )
+    paths = writers.write(written, tmp_path, "a", ["json", "eaf", "textgrid"])
+    assert [path.name for path in paths] == ["a.json"]

@@ -7,6 +7,7 @@ import mimetypes
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from gzip import compress
 from importlib.resources import files
 from pathlib import Path
@@ -77,7 +78,7 @@ def write_report(
     ValueError
         a baseline of another bundle
     """
-    plotly = _read_plotly()
+    plotly, packed = _read_plotly()
     path = Path(path)
     prepare_folder(path.parent)
     media = _find_recording(analysis, recording)
@@ -88,6 +89,7 @@ def write_report(
     text = _render(
         analysis,
         plotly,
+        packed,
         player=_player(media, path, embed) if media else None,
         missing=analysis.duration > 0 and media is None,
         moments=list(zip(moments, _pictures(analysis, moments, media, faces), strict=True)),
@@ -101,14 +103,22 @@ def write_report(
     return path
 
 
-def _read_plotly() -> str:
+def _read_plotly() -> tuple[str, str]:
+    """Plotly's script, and the same as it lies in the page."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise MultimodalFerError(
             f"reports need Plotly ({error}); pip install 'multimodal_fer[report]'"
         ) from None
-    return get_plotlyjs()
+    script = get_plotlyjs()
+    return script, _packed(script)
+
+
+@cache
+def _packed(script: str) -> str:
+    """Once a process: it takes most of a second."""
+    return base64.b64encode(compress(script.encode(), 9, mtime=0)).decode()
 
 
 def _find_recording(analysis: Analysis, recording: str | os.PathLike[str] | None) -> Media | None:
@@ -154,7 +164,12 @@ def _pictures(
 
 
 def _render(
-    analysis: Analysis, plotly: str, *, changes: Sequence[Change] | None, **parts: Any
+    analysis: Analysis,
+    plotly: str,
+    packed: str,
+    *,
+    changes: Sequence[Change] | None,
+    **parts: Any,
 ) -> str:
     script, style, template = (
         files(__package__ or "").joinpath(name).read_text("utf-8")
@@ -172,7 +187,7 @@ def _render(
         style=style + _swatches(),
         script=script,
         data=_safe_json(page_data(analysis, changes)),
-        plotly=base64.b64encode(compress(plotly.encode(), 9, mtime=0)).decode(),
+        plotly=packed,
         classes={label: f"e{n}" for label, n in style_labels(all_labels(analysis)).items()},
         rows=[_row(analysis, number, changes) for number in range(len(analysis.segments))],
         modalities=MODALITIES,

@@ -1,0 +1,131 @@
+"""What of a study is finished: answers on disk, each tied to the file, settings and weights it came from.
+
+An answer counts only if the ledger's entry beside it names the same content, settings, bundle and package
+version, and the answer's own hash. Both are written whole or not at all, so a run may end at any moment.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multimodal_fer import __version__
+from multimodal_fer.errors import MediaError, OutputError
+from multimodal_fer.files import file_hash, write_json, write_text
+from multimodal_fer.study.job import Setup, video_of
+from multimodal_fer.study.sessions import Session
+from multimodal_fer.types import Analysis
+
+SESSIONS, VIDEOS, FINISHED = "sessions", "videos", ".finished"
+
+
+class Ledger:
+    """The finished answers in a results folder.
+
+    Parameters
+    ----------
+    results : the folder
+    setup : what workers are told
+    bundle, speech : what the bundle and the speech model are, whatever they are called
+    """
+
+    def __init__(self, results: Path, setup: Setup, bundle: str, speech: str) -> None:
+        self.results, self.setup = results, setup
+        text = {"package": __version__, "bundle": bundle}
+        media = {
+            "speech": speech,
+            "engine": setup.engine,
+            "language": setup.language,
+            "frame_rate": setup.frame_rate,
+            "face": setup.face,
+        }
+        self.settings = {"text": text, "audio": text | media, "video": text | media}
+
+    def key(self, session: Session) -> str:
+        """Hash of a file's content and all that its answer depends on. Raises `MediaError`."""
+        path = self.recording(session.file)
+        try:
+            content = file_hash(path)
+        except OSError as error:
+            raise MediaError(f"{path}: cannot be read ({error.strerror})") from None
+        about = {"content": content, **self.settings[session.kind]}
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def about(self) -> dict[str, str]:
+        """The settings, for people."""
+        named = {**self.settings["video"], "bundle": Path(self.setup.bundle).name}
+        del named["package"]
+        return {
+            key.replace("_", " "): str(value) for key, value in named.items() if value is not None
+        }
+
+    def is_finished(self, session: Session, key: str) -> bool:
+        """Whether the answer on disk is the one that would come out again, with all that belongs to it."""
+        try:
+            entry = json.loads(self._entry(session.file).read_text(encoding="utf-8"))
+            same = entry["key"] == key and entry["answer"] == file_hash(self.answer(session.file))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        wants_video = self.setup.videos is not None and entry.get("pictures", False)
+        return same and not (wants_video and not self.video(session.file).exists())
+
+    def finish(self, file: str, key: str, record: dict[str, Any]) -> None:
+        """Keep an answer. Raises `OutputError`, as where the disk is full."""
+        path, entry = self.answer(file), self._entry(file)
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        pictures = bool(record["frames"]["times"])
+        try:
+            if self.setup.videos is None:
+                self.video(file).unlink(missing_ok=True)  # it shows an older answer
+            for place in (path, entry):
+                place.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, text)
+            write_json(entry, {"key": key, "answer": file_hash(path), "pictures": pictures})
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+
+    def load(self, file: str) -> Analysis:
+        """Read a finished answer back."""
+        return Analysis.from_dict(json.loads(self.answer(file).read_text(encoding="utf-8")))
+
+    def answer(self, file: str) -> Path:
+        return self.results / SESSIONS / f"{file}.json"
+
+    def report(self, file: str) -> Path:
+        return self.results / SESSIONS / f"{file}.html"
+
+    def left_over(self, files: set[str]) -> list[str]:
+        """Sessions with a finished answer whose file is gone."""
+        folder = self.results / FINISHED
+        known = (path.relative_to(folder).as_posix() for path in folder.rglob("*.json"))
+        return sorted({name.removesuffix(".json") for name in known} - files)
+
+    def video(self, file: str) -> Path:
+        return video_of(self.results / VIDEOS, file)
+
+    def recording(self, file: str) -> Path:
+        return Path(self.setup.folder, file)
+
+    def is_reported(self, file: str, *about: Any) -> bool:
+        """Whether the report on disk was made of this answer and of all that `about` names."""
+        try:
+            made_of = self._reported(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return False
+        return self.report(file).exists() and made_of == self._made_of(file, about)
+
+    def report_finished(self, file: str, *about: Any) -> None:
+        write_text(self._reported(file), self._made_of(file, about))
+
+    def _made_of(self, file: str, about: Sequence[Any]) -> str:
+        link = os.path.relpath(self.recording(file), self.report(file).parent)
+        parts = [__version__, file_hash(self.answer(file)), link, *map(repr, about)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def _entry(self, file: str) -> Path:
+        return self.results / FINISHED / f"{file}.json"
+
+    def _reported(self, file: str) -> Path:
+        return self.results / FINISHED / f"{file}.report"
