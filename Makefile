@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint sample clean
+.PHONY: demo test lint sample iemocap clean
 
 demo: $(VENV)/installed
 	$(BIN)/multimodal-fer analyze examples/sample.mp4 --table --output runs/demo -f json -f csv -f vtt
@@ -16,6 +16,10 @@ lint: $(VENV)/installed-dev
 
 sample: $(VENV)/installed-dev
 	$(BIN)/python examples/make_sample.py examples/sample.mp4
+
+# make iemocap IEMOCAP=/data/IEMOCAP_full_release [SETTINGS='small=1 dry_run=1']: from a release to a table and a bundle
+iemocap: $(VENV)/installed-dev
+	$(BIN)/python -m recipes.iemocap.run $(IEMOCAP) $(SETTINGS)
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, found {v[0]}.{v[1]}; name one: make PYTHON=python3.12 ...")'

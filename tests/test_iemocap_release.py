@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from iemocap_corpus import CorpusConfig, write_corpus
 
 from multimodal_fer.errors import DataError, OutputError
+from multimodal_fer.labels import IEMOCAP_CODES
 from recipes.iemocap import contract
 from recipes.iemocap.release import (
     find_release,
@@ -21,7 +22,6 @@ from recipes.iemocap.release import (
     refuse_inside,
 )
 from recipes.iemocap.turns import (
-    CODES,
     TURN,
     Rating,
     Turn,
@@ -346,7 +346,7 @@ def turn_lists(draw, dialog=DIALOG):
                 f"{dialog}_{name}",
                 start / 10_000,
                 (start + 1 + draw(ticks)) / 10_000,
-                draw(st.sampled_from(sorted(CODES))),
+                draw(st.sampled_from(sorted(IEMOCAP_CODES))),
                 *means,
                 ratings=draw(ratings()),
             )
@@ -649,7 +649,7 @@ def test_an_artificial_corpus_is_read_with_all_its_oddities(corpus):
     turns = read_all_turns(release.dialogs)
     assert contents(corpus) == before
     assert len(turns) == len({turn.id for turn in turns}) == 200
-    assert {turn.label for turn in turns} == set(CODES)
+    assert {turn.label for turn in turns} == set(IEMOCAP_CODES)
     assert {turn.speaker for turn in turns} == {f"Ses0{s}{f}" for s in range(1, 6) for f in "FM"}
     names = {dialog.name for dialog in release.dialogs}
     assert {"Ses03M_impro05a", "Ses05M_script01_1b"} <= names <= set(ALL_DIALOGS)

@@ -5,11 +5,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import iemocap_plan
+import iemocap_shared
 import numpy
 import pytest
 import torch
-from iemocap_corpus import CorpusConfig, write_corpus
 
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.training import Workers, load_checkpoint, load_config, save_checkpoint
@@ -17,11 +16,17 @@ from recipes.iemocap import faces, table
 from recipes.iemocap.config import TrainConfig
 from recipes.iemocap.evaluate import Measured, evaluate, part_answers
 from recipes.iemocap.evidence import Parts
-from recipes.iemocap.figures import Answers, compare, report_of, spread, weighted_precision
+from recipes.iemocap.figures import (
+    Answers,
+    calibration_by_chance,
+    compare,
+    report_of,
+    spread,
+    weighted_precision,
+)
 from recipes.iemocap.fuse import FuseConfig, HalfRun, deal_halves, fuse
 from recipes.iemocap.inputs import collate, judge
 from recipes.iemocap.networks import SYSTEMS
-from recipes.iemocap.prepare import Settings, prepare
 from recipes.iemocap.prepared import load_prepared
 from recipes.iemocap.protocols import deal_folds
 from recipes.iemocap.published import PUBLISHED, published_beside
@@ -30,38 +35,16 @@ from recipes.iemocap.targets import concordance
 from recipes.iemocap.train import FoldRun, main, of_fold, plan, train
 
 TOMLS = Path(faces.__file__).parent / "systems"
-CORPUS = CorpusConfig(turns=240, sessions=(1, 2, 3), seconds=0.8, oddities=False)
-FOUR = {"ang": 1103, "hap": 595, "exc": 1041, "sad": 1084, "neu": 1708}
 FOLD = 0
-SMALL = {
-    "face": TrainConfig(model="face", epochs=25, batch=16),
-    "speech": TrainConfig(
-        model="speech", settings={"bands": 32, "channels": [12, 16], "units": 16}, epochs=16,
-        batch=16, learning_rate=4e-3, clip_norm=5.0,
-    ),
-    "words": TrainConfig(
-        model="words", settings={"word_size": 24, "units": 16}, vectors="none", epochs=16, batch=16,
-        learning_rate=8e-3,
-    ),
-    "mdre": TrainConfig(
-        model="mdre", settings={"units": 24, "word_size": 24, "text_keep": 0.7}, vectors="none",
-        loss="sigmoid", steps=6, epochs=30, batch=16, learning_rate=4e-3, weight_decay=0.0,
-        clip_value=10.0, schedule="constant", average_decay=0.0, choose="valid_log_likelihood",
-    ),
-}  # fmt: skip
 PARTS = ("face", "speech", "words")
+SMALL = {
+    name: load_config(TrainConfig, TOMLS / "small" / f"{name}.toml") for name in (*PARTS, "mdre")
+}
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A prepared corpus in which every turn has one of four classes: all of it can be learnt from."""
-    folder = tmp_path_factory.mktemp("corpus")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(iemocap_plan, "OUTSIDE", ())
-        patch.setattr(iemocap_plan, "LABEL_TOTALS", FOUR)
-        root = write_corpus(folder, CORPUS)
-    prepare(root, folder / "prepared", Settings(workers=0, allow_partial=True))
-    return folder / "prepared"
+def data():
+    return iemocap_shared.prepared_folder()
 
 
 @pytest.fixture(scope="module")
@@ -70,27 +53,28 @@ def prepared(data):
 
 
 @pytest.fixture(scope="module")
-def runs(data, tmp_path_factory):
-    """One fold of each system, trained."""
+def runs(tmp_path_factory):
+    """All systems and their fusion by short names, as the whole recipe trained them."""
+    iemocap_shared.bundle()
     folder = tmp_path_factory.mktemp("runs")
-    for name, config in SMALL.items():
-        train(replace(config, data=str(data), run=str(folder / name)), str(FOLD))
+    for name in (*SMALL, "fusion"):
+        (folder / name).symlink_to(iemocap_shared.whole_settings().place(f"-{name}"))
     return folder
 
 
 @pytest.fixture(scope="module")
-def fusing(data, runs):
-    parts = ",".join(str(runs / name) for name in PARTS)
-    return FuseConfig(data=str(data), run=str(runs / "fusion"), parts=parts, epochs=40, batch=16)
+def fusing(runs):
+    return iemocap_shared.whole_settings().fusion
 
 
 @pytest.fixture(scope="module")
-def results(data, runs, fusing, tmp_path_factory):
-    """All systems measured and compared."""
-    fuse(fusing)
-    folder = tmp_path_factory.mktemp("results")
-    found = evaluate([str(runs / name) for name in ("fusion", *SMALL)], str(data), str(folder))
-    return folder, {result["name"]: result for result in found}
+def results():
+    """All systems measured and compared, by short names."""
+    iemocap_shared.bundle()
+    folder = Path(iemocap_shared.whole_settings().place("-results"))
+    names = [f"iemocap-{name}" for name in ("fusion", *SMALL)]
+    found = [json.loads((folder / f"{name}.json").read_text()) for name in names]
+    return folder, {result["name"].removeprefix("iemocap-"): result for result in found}
 
 
 def alone():
@@ -104,7 +88,7 @@ def alone():
 def test_each_system_learns_what_its_modality_tells(results, name):
     """Four classes: chance is 0.25; the voice, the face and the words tell a part each."""
     found = results[1][name]["pooled"]
-    assert found["turns"] == 80 and found["uar"] > 0.38
+    assert found["turns"] == 240 and found["uar"] > 0.38
 
 
 def test_together_they_are_better_than_each_alone(results):
@@ -135,6 +119,25 @@ def test_numbers_are_learnt_too(data, tmp_path):
     assert "CCC, valence" in table.tables(table.read_results([tmp_path / "results" / "vad.json"]))
 
 
+def test_the_voice_learns_from_worn_sounds(data, prepared, tmp_path):
+    """The same draws in every sitting, others than without wear; validation hears the sounds as they are."""
+    config = replace(SMALL["speech"], data=str(data), epochs=2)
+    worn = replace(config, wear="recorded", speed=0.1)
+    folds = [
+        of_fold(replace(one, run=str(tmp_path / str(number))), 0)
+        for number, one in enumerate((config, worn, worn))
+    ]
+    for own in folds:
+        FoldRun(own, alone(), prepared).go()
+    assert same_weights(Path(folds[1].run), Path(folds[2].run))
+    first, second = (load_checkpoint(Path(own.run) / "last.pt")["epochs"] for own in folds[:2])
+    assert first[1]["loss"] != second[1]["loss"]
+    with pytest.raises(ConfigError, match="wear and speed are for speech"):
+        replace(SMALL["words"], wear="recorded")
+    with pytest.raises(ConfigError, match="unknown wear 'torn'"):
+        replace(SMALL["speech"], wear="torn")
+
+
 # --- sittings ---
 
 
@@ -157,7 +160,7 @@ def test_a_killed_training_goes_on_to_the_same_numbers(data, prepared, tmp_path,
 
 def test_a_killed_fusion_goes_on_to_the_same_numbers(results, fusing, prepared, tmp_path):
     parts = Parts(fusing.runs, FOLD, prepared, "cpu")
-    config = replace(fusing, run=str(tmp_path), half=0, epochs=40, fold=FOLD)
+    config = replace(fusing, run=str(tmp_path), half=0, fold=FOLD)
     validation = parts.join("validation")
     first = HalfRun(config, alone(), parts, validation)
     first.advance()
@@ -287,7 +290,7 @@ def test_parts_of_other_folds_protocols_or_releases_are_refused(data, runs, prep
         copied("words", digest="0"),
     )
     refused(DataError, "another prepared release", face, copied("words", manifest="0" * 64))
-    refused(ConfigError, "fold 1: not every part", face, words, number=1)
+    refused(ConfigError, "fold 7: not every part", face, words, number=7)
     refused(ConfigError, "both judge the text; give one", words, words)
     refused(ConfigError, "mdre takes voice and text together", face, str(runs / "mdre"))
     refused(ConfigError, "expected at least two runs", face)
@@ -309,7 +312,7 @@ def test_a_fusion_knows_its_parts(data, runs, results, prepared, tmp_path):
         place = tmp_path / "fusion" / "fold-0" / f"half-{half}" / "last.pt"
         fused = load_checkpoint(place)
         fused["config"]["parts"] = ",".join(
-            [str(runs / "face"), str(runs / "speech"), str(tmp_path / "words")]
+            ["face-ferplus-seresnet", str(runs / "speech"), str(tmp_path / "words")]
         )
         save_checkpoint(fused, place)
     with pytest.raises(ConfigError, match="was trained on other weights of text"):
@@ -348,8 +351,9 @@ def test_results_say_what_they_are_of(results, prepared):
     fold = deal_folds(prepared.turns)[FOLD]
     assert result["protocol"] == "loso5" and result["manifest_sha256"] == prepared.hash
     assert result["folds"][0]["test"] == list(fold.test) and result["folds_of_protocol"] == 3
-    assert sum(result[kind]["turns"] for kind in ("improvised", "scripted")) == 80
-    assert result["summary"]["uar"] == {"mean": result["pooled"]["uar"], "deviation": 0.0}
+    assert sum(result[kind]["turns"] for kind in ("improvised", "scripted")) == 240
+    figures = [fold["figures"]["uar"] for fold in result["folds"]]
+    assert result["summary"]["uar"]["mean"] == pytest.approx(sum(figures) / 3)
     assert (
         result["date"] and result["commit"] and result["folds"][0]["training"]["epochs_done"] == 30
     )
@@ -357,9 +361,9 @@ def test_results_say_what_they_are_of(results, prepared):
 
 def test_tables_have_published_figures_beside(results):
     page = table.tables(table.read_results(sorted(results[0].glob("*.json"))))
-    row = next(line for line in page.split("\n") if line.startswith("| `mdre`"))
-    assert "MDRE (Yoon 2018): WAP 0.718, random 5 folds of turns" in row and "1 of 3" in row
-    assert "| face + voice + text |" in page and "`fusion` less `words`" in page
+    row = next(line for line in page.split("\n") if line.startswith("| `iemocap-mdre`"))
+    assert "MDRE (Yoon 2018): WAP 0.718, random 5 folds of turns" in row and "3 of 3" in row
+    assert "| face + voice + text |" in page and "`iemocap-fusion` less `iemocap-words`" in page
     assert {row.system for row in published_beside("speech", ("voice",))} > {"IAAN"}
     assert {row.model for row in PUBLISHED if row.model} <= set(SYSTEMS)
     with pytest.raises(DataError, match="is no result file"):
@@ -372,6 +376,9 @@ def test_figures_are_those_of_the_papers():
     assert weighted_precision(mdre) == pytest.approx(0.750, abs=5e-4)
     assert weighted_precision([[3, 0], [3, 0]]) == pytest.approx(0.25)
     truth, found = numpy.array([0, 1, 1]), numpy.eye(2, dtype="f4")[[0, 1, 0]]
+    sure = numpy.tile(numpy.array([[0.7, 0.3]], "f4"), (80, 1))
+    assert 0.01 < calibration_by_chance(sure) < 0.1  # few turns: chance alone is no zero
+    assert calibration_by_chance(numpy.repeat(sure, 500, 0)) < 0.005
     report = report_of(Answers(("a", "b"), [None] * 3, found, truth))  # type: ignore[list-item]
     assert report["uar"] == pytest.approx(0.75) and report["turns"] == 3
     spreads = spread([{"uar": 0.5}, {"uar": 0.7}])["uar"]

@@ -4,12 +4,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multimodal_fer.errors import ConfigError
+from multimodal_fer.sounds import WEARS
 from recipes.iemocap.labels import NUMBERS, TARGETS
 from recipes.iemocap.networks import SYSTEMS
 from recipes.iemocap.protocols import PROTOCOLS
 
 LOSSES = ("softmax", "sigmoid")
 SCHEDULES = ("one-cycle", "constant")
+TRANSCRIPTS = ("corpus", "whisper")
+WORN = ("speech", "pretrained-voice")
+ALL = -1  # no fold: every turn trains, for weights that are published
 CHOICES = ("valid_uar", "valid_accuracy", "valid_log_likelihood")
 
 
@@ -23,14 +27,19 @@ class TrainConfig:
     settings: dict[str, Any] = field(default_factory=dict)  # of the network, other than defaults
     protocol: str = "loso5"  # a key of PROTOCOLS
     target: str = "four"  # a set of labels, or dimensions
-    fold: int = 0
+    fold: int = 0  # or ALL
     tags: bool = False  # leave marks such as [LAUGHTER] in the words: no recogniser writes them
+    transcripts: str = "corpus"  # or whisper: as the package's own recogniser hears the turns
+    speech_model: str = "auto"  # that recogniser's model, as `analyze` takes it
+    engine: str = ""  # and its engine; empty for the one that fits the model
     vectors: str = "glove"  # the installed GloVe, a file of word vectors, or none
     smallest_count: int = 1  # a rarer word is unknown
     face_weights: str = (
         "face-ferplus-seresnet"  # the network that looks at faces; it does not learn
     )
     longest: float = 8.0  # seconds of a sound that training hears, from a random place; 0 is all
+    wear: str = "none"  # a key of WEARS: rooms, noise, narrow bands over the sounds that train
+    speed: float = 0.0  # sounds are played faster or slower, up to this
     loss: str = "softmax"  # or sigmoid, which asks each label by itself, as published
     smoothing: float = 0.0  # of the labels
     class_weights: float = 0.0  # errors on rare classes cost more: frequency ** -class_weights
@@ -54,6 +63,8 @@ class TrainConfig:
             "model": SYSTEMS,
             "protocol": PROTOCOLS,
             "target": TARGETS,
+            "transcripts": TRANSCRIPTS,
+            "wear": WEARS,
             "loss": LOSSES,
             "schedule": SCHEDULES,
             "keep": ("last", "best"),
@@ -62,6 +73,11 @@ class TrainConfig:
         for key, values in known.items():
             if getattr(self, key) not in values:
                 raise ConfigError(f"unknown {key} {getattr(self, key)!r}; known: {sorted(values)}")
+        if (self.wear != "none" or self.speed) and self.model not in WORN:
+            raise ConfigError(
+                f"model {self.model!r} does not hear sounds as they are: wear and speed are for "
+                f"{', '.join(WORN)}"
+            )
 
     @property
     def score(self) -> str:

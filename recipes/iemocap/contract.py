@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from multimodal_fer.errors import DataError
+from multimodal_fer.labels import IEMOCAP_CODES
 from recipes.iemocap.labels import LABEL_SETS, select_turns
 from recipes.iemocap.release import SESSIONS, published_dialogs
-from recipes.iemocap.turns import CODES, Turn
+from recipes.iemocap.turns import Turn
 
 LABELS = {
     "ang": 1103,
@@ -90,7 +91,7 @@ def _named_counts(
 ) -> dict[str, int]:
     """Totals first, then each session."""
     counts = {"dialogs": dialogs.total(), "turns": turns.total()}
-    counts |= {f"label {code} ({CODES[code]})": codes[code] for code in LABELS}
+    counts |= {f"label {code} ({IEMOCAP_CODES[code]})": codes[code] for code in LABELS}
     counts["turns of four classes"] = four.total()
     counts |= {f"{kind} turns": kinds[kind] for kind in KINDS}
     counts |= {f"turns of speakers {letter}": letters[letter] for letter in LETTERS}

@@ -9,7 +9,6 @@ systems of the same protocol and target also RESULTS/NAME-against-NAME.json, a p
 Result files hold figures, settings and ids of turns: no label, word, sound or picture of a turn.
 """
 
-import sys
 from collections.abc import Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -23,7 +22,7 @@ from multimodal_fer.files import write_json
 from multimodal_fer.models.fusion import mean_of_scores, product_rule
 from multimodal_fer.training import provenance, run_command
 from multimodal_fer.writers import prepare_folder
-from recipes.iemocap.evidence import Joined
+from recipes.iemocap.evidence import Joined, scores_among
 from recipes.iemocap.figures import (
     Answers,
     FoldAnswers,
@@ -172,7 +171,14 @@ def ways_to_join(
     fused: FusedFold, joined: Joined, present: Tensor, prior: Tensor
 ) -> dict[str, Tensor]:
     """Probabilities of late attention, and of the two rules without weights."""
-    scores = torch.stack([part.log_scores.softmax(1) for part in joined.evidence.values()], dim=1)
+    own = fused.parts.own_labels
+    scores = torch.stack(
+        [
+            scores_among(part.log_scores, own[name], fused.labels)
+            for name, part in joined.evidence.items()
+        ],
+        dim=1,
+    )
     return {
         "late attention": fused.probabilities(joined, present),
         "mean of scores": mean_of_scores(scores, present),
@@ -229,7 +235,7 @@ def evaluate(runs: Sequence[str], data: str, results: str = RESULTS) -> list[dic
     """Measure, print and write."""
     prepared, folder = load_prepared(data), Path(results)
     prepare_folder(folder)
-    command = f"python -m recipes.iemocap.evaluate {' '.join(sys.argv[1:])}"
+    command = f"python -m recipes.iemocap.evaluate {' '.join(runs)} data={data} results={results}"
     about = {**provenance(command), "manifest_sha256": prepared.hash}
     systems = [Measured(run, prepared) for run in runs]
     found = []

@@ -1,5 +1,6 @@
 """What trained parts say of the same turns, side by side for late attention. Nothing of it is written."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import ConfigError
+from multimodal_fer.files import file_hash
 from multimodal_fer.labels import MODALITIES
-from multimodal_fer.models.fusion import Evidence
+from multimodal_fer.models.fusion import SMALLEST, Evidence, log_of
+from multimodal_fer.parcel import CONFIG
+from multimodal_fer.registry import find_weights, weights_folders
+from recipes.iemocap.faces import FaceFeatures
 from recipes.iemocap.labels import NUMBERS
 from recipes.iemocap.prepared import Prepared
 from recipes.iemocap.protocols import Fold
@@ -49,23 +55,62 @@ class Joined:
         found = {}
         for number, (name, part) in enumerate(self.evidence.items()):
             embeddings = part.embedding[self.present[:, number] > 0]
-            found[name] = (embeddings.mean(0), embeddings.std(0).nan_to_num(1).clamp(min=1e-3))
+            deviation = embeddings.std(0).nan_to_num(1)
+            # A value that hardly ever moves here may move elsewhere, and must not count hundredfold then.
+            least = max(1e-3, 0.1 * float(deviation.median()))
+            found[name] = (embeddings.mean(0), deviation.clamp(min=least))
         return found
 
 
-class Parts:
-    """The parts of one fold: one of each modality, trained on the same turns."""
+class ShippedFace:
+    """The package's facial network as it is, its pictures averaged over a turn as `analyze` does.
 
-    def __init__(self, runs: Sequence[str], number: int, prepared: Prepared, device: str) -> None:
-        found = [TrainedFold(fold_folder(run, number), prepared, device) for run in runs]
-        check_alike(found, number)
-        by_modality = {part.system.modalities[0]: part for part in found}
+    Nothing of it is learnt here, so it is the same part in every fold, and in what is published.
+    """
+
+    modality = "face"
+    labels: tuple[str, ...]
+
+    def __init__(self, name: str, fold: Fold, prepared: Prepared, device: str) -> None:
+        self.features = FaceFeatures(prepared, name, choose_device(device))
+        self.fold, self.prepared = fold, prepared
+        self.labels = tuple(self.features.network.config.labels)
+        self.weights_digest = file_hash(find_weights(name) / "model.safetensors")
+        self.record = {"weights": find_weights(name).name}
+
+    def judge(self, part: str) -> Judged:
+        """Mean embeddings, and logarithms of mean probabilities over FER+'s labels."""
+        turns = [name for name in self.fold.part(part) if self.prepared.has(name, "face")]
+        size = self.features.size - len(self.labels)
+        means, scores = [torch.zeros(0, size)], [torch.zeros(0, len(self.labels))]
+        for turn in turns:
+            pictures = self.features.of(turn)
+            means.append(pictures[:, :size].mean(0, keepdim=True))
+            scores.append(pictures[:, size:].exp().mean(0, keepdim=True))
+        return Judged(turns, log_of(torch.cat(scores)), torch.cat(means))
+
+
+class Parts:
+    """The parts of one fold: one of each modality, trained on the same turns.
+
+    Each name is a run folder, or the weights of a facial network to be taken as it is.
+    """
+
+    def __init__(self, names: Sequence[str], number: int, prepared: Prepared, device: str) -> None:
+        runs = [name for name in names if not is_weights(name)]
+        trained = [TrainedFold(fold_folder(run, number), prepared, device) for run in runs]
+        if not trained:
+            raise ConfigError("parts: expected at least one run folder of a training, found none")
+        self.first = trained[0]
+        shipped = [
+            ShippedFace(name, self.first.fold, prepared, device)
+            for name in names
+            if is_weights(name)
+        ]
+        check_alike(trained, shipped, number)
+        by_modality = {part.modality: part for part in (*shipped, *trained)}
         self.parts = {name: by_modality[name] for name in MODALITIES if name in by_modality}
         self.prepared = prepared
-
-    @property
-    def first(self) -> TrainedFold:
-        return next(iter(self.parts.values()))
 
     @property
     def fold(self) -> Fold:
@@ -74,6 +119,11 @@ class Parts:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.first.goal.labels
+
+    @property
+    def own_labels(self) -> dict[str, tuple[str, ...]]:
+        """Each part's own: FER+'s of a shipped face, else those of the answer."""
+        return {name: part.labels for name, part in self.parts.items()}
 
     def join(self, part: str) -> Joined:
         """Every turn of a part of the fold that any of the modalities can judge."""
@@ -85,6 +135,22 @@ class Parts:
         return {name: trained.weights_digest for name, trained in self.parts.items()}
 
 
+def is_weights(name: str) -> bool:
+    """Whether a part is weights on this machine, to be taken as they are, and no run folder."""
+    places = [Path(name), *(folder / name for folder in weights_folders())]
+    return any((place / CONFIG).is_file() for place in places)
+
+
+def scores_among(log_scores: Tensor, own: Sequence[str], labels: Sequence[str]) -> Tensor:
+    """Probabilities (N, K) over `labels` alone, by name: what a part says of others is left out.
+
+    A label that the part does not know (frustration, of a face) gets next to nothing.
+    """
+    least = torch.full_like(log_scores[:, 0], math.log(SMALLEST))
+    columns = [log_scores[:, own.index(label)] if label in own else least for label in labels]
+    return torch.stack(columns, dim=1).softmax(1)
+
+
 def join(judged: Mapping[str, Judged], parts: Parts) -> Joined:
     """Rows of the same turn side by side."""
     turns = sorted({turn for part in judged.values() for turn in part.turns})
@@ -92,7 +158,7 @@ def join(judged: Mapping[str, Judged], parts: Parts) -> Joined:
     present = torch.zeros(len(turns), len(judged))
     evidence = {}
     for number, (name, part) in enumerate(judged.items()):
-        rows = torch.tensor([places[turn] for turn in part.turns])
+        rows = torch.tensor([places[turn] for turn in part.turns], dtype=torch.long)
         present[rows, number] = 1
         evidence[name] = Evidence(
             torch.zeros(len(turns), part.embeddings.shape[1]).index_copy_(0, rows, part.embeddings),
@@ -103,11 +169,13 @@ def join(judged: Mapping[str, Judged], parts: Parts) -> Joined:
     return Joined(turns, evidence, present, targets)
 
 
-def check_alike(parts: Sequence[TrainedFold], number: int) -> None:
+def check_alike(parts: Sequence[TrainedFold], shipped: Sequence[ShippedFace], number: int) -> None:
     """Parts of other turns would have been trained on turns that the fusion is tested on."""
-    if len(parts) < 2:
+    if len(parts) + len(shipped) < 2:
         raise ConfigError("parts: expected at least two runs, as parts=RUN,RUN; found one")
-    seen: dict[str, Path] = {}
+    seen: dict[str, Path | str] = {part.modality: part.record["weights"] for part in shipped}
+    if len(seen) < len(shipped):
+        raise ConfigError("parts: two facial networks are given as weights; give one")
     for part in parts:
         if part.config.target == NUMBERS:
             raise ConfigError(f"{part.folder}: answers with numbers; late attention joins emotions")

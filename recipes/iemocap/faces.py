@@ -12,7 +12,8 @@ from torch import Tensor
 
 from multimodal_fer.evidence import log_scores_of
 from multimodal_fer.files import file_hash, replacing
-from multimodal_fer.hub import find_weights, load_model
+from multimodal_fer.hub import load_model
+from multimodal_fer.registry import find_weights
 from recipes.iemocap.prepared import Prepared
 from recipes.iemocap.store import writing
 

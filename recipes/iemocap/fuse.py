@@ -1,9 +1,10 @@
 """Train late attention over a face, a voice and a text system, fold by fold.
 
     python -m recipes.iemocap.fuse data=runs/iemocap run=runs/iemocap-fusion
-        parts=runs/iemocap-face,runs/iemocap-speech,runs/iemocap-words [fold=0|all]
+        parts=face-ferplus-seresnet,runs/iemocap-speech,runs/iemocap-words [fold=0|all]
 
-Fold k joins the parts' folds k, which must be of the same prepared release, protocol, target and turns.
+Fold k joins the parts' folds k, which must be of the same prepared release, protocol, target and turns. The
+face may be weights that are taken as they are, as in a bundle, or a run of the system `face`.
 
 What it learns from. Of their own training turns the parts are too sure, the most overfitted most of all: late
 attention trained there would trust it most. So it learns from the validation part, on which no weight of a
@@ -15,7 +16,7 @@ Modalities are hidden at random and embeddings get noise, since the halves are s
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from multimodal_fer.errors import ConfigError, DataError
+from multimodal_fer.labels import MODALITIES
 from multimodal_fer.metrics import classification_report, fit_temperature
 from multimodal_fer.models import build
 from multimodal_fer.models.fusion import Evidence, LateAttention, drop_modalities, fusion_loss
@@ -40,7 +42,7 @@ from multimodal_fer.training import (
     seed_everything,
     workers,
 )
-from recipes.iemocap.evidence import Joined, Parts
+from recipes.iemocap.evidence import Joined, Parts, is_weights
 from recipes.iemocap.prepared import Prepared, load_prepared
 from recipes.iemocap.runs import fold_digest, fold_folder, load_state, trained_folds
 from recipes.iemocap.train import fold_numbers, split_words
@@ -55,7 +57,8 @@ class FuseConfig:
 
     data: str = "runs/iemocap"
     run: str = "runs/iemocap-fusion"  # folder of the folds; of half a fold while it is trained
-    parts: str = ""  # run folders, parted by commas
+    parts: str = ""  # run folders, or a facial network's weights, parted by commas
+    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not read
     fold: int = 0
     half: int = 0  # of the validation part, to learn from
     width: int = 32
@@ -91,37 +94,47 @@ def deal_halves(joined: Joined, prepared: Prepared) -> tuple[Tensor, Tensor]:
     return first.nonzero()[:, 0], (~first).nonzero()[:, 0]
 
 
-class HalfRun(Run):
-    """The training of late attention on half a validation part; the other half chooses."""
+class AttentionRun(Run):
+    """The training of late attention on some turns; others, if there are any, choose the epoch."""
 
     score = "valid_log_likelihood"  # accuracy has too few steps on half a part
 
     def __init__(
-        self, config: FuseConfig, group: Workers, parts: Parts, validation: Joined
+        self,
+        config: FuseConfig,
+        group: Workers,
+        learnt: Joined,
+        choosing: Joined | None,
+        own_labels: Mapping[str, Sequence[str]],
+        labels: Sequence[str],
+        about: Mapping[str, Any],
     ) -> None:
         super().__init__(config, group)
+        if unknown := set(config.scores_only) - set(MODALITIES):
+            raise ConfigError(
+                f"scores_only: expected some of {MODALITIES}, found {sorted(unknown)}"
+            )
         seed_everything(config.seed)
-        halves = deal_halves(validation, parts.prepared)
-        learnt = validation.rows(halves[config.half])
         scales = learnt.scales()
         self.learnt = learnt.scaled(scales)
-        self.choosing = validation.rows(halves[1 - config.half]).scaled(scales)
+        self.choosing = choosing and choosing.scaled(scales)
         self.about |= {
-            "manifest": parts.prepared.hash,
-            "digest": fold_digest(parts.fold),
-            "parts": parts.digests,
+            **about,
             "scales": {name: list(pair) for name, pair in scales.items()},
             "settings": {
-                "labels": parts.labels,
+                "labels": list(labels),
                 "embeddings": {
                     name: part.embedding.shape[1] for name, part in learnt.evidence.items()
                 },
-                "part_labels": dict.fromkeys(learnt.evidence, len(parts.labels)),
+                "part_labels": {name: len(own_labels[name]) for name in learnt.evidence},
+                "scores_only": [name for name in learnt.evidence if name in config.scores_only],
                 "width": config.width,
                 "dropout": config.dropout,
             },
         }
-        self.model = build("late-attention", self.about["settings"]).to(group.device)
+        self.model = build("late-attention", self.about["settings"])
+        start_by_name(self.model, own_labels, labels)
+        self.model.to(group.device)
         self.average = self.averaged(self.model)
         self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
         steps = math.ceil(len(self.learnt.turns) / config.batch)
@@ -167,6 +180,8 @@ class HalfRun(Run):
         return Evidence((part.embedding + noise).to(device), part.log_scores.to(device))
 
     def validate(self) -> dict[str, float]:
+        if self.choosing is None:
+            return {}
         logits = fused_logits(self.result, self.choosing)
         targets = self.choosing.targets
         labels = self.about["settings"]["labels"]
@@ -176,6 +191,36 @@ class HalfRun(Run):
             "valid_uar": report["uar"],
             "valid_log_likelihood": -functional.cross_entropy(logits, targets).item(),
         }
+
+
+class HalfRun(AttentionRun):
+    """Half a validation part teaches; the other half chooses."""
+
+    def __init__(
+        self, config: FuseConfig, group: Workers, parts: Parts, validation: Joined
+    ) -> None:
+        halves = deal_halves(validation, parts.prepared)
+        learnt, choosing = (
+            validation.rows(halves[half]) for half in (config.half, 1 - config.half)
+        )
+        about = {
+            "manifest": parts.prepared.hash,
+            "digest": fold_digest(parts.fold),
+            "parts": parts.digests,
+        }
+        super().__init__(config, group, learnt, choosing, parts.own_labels, parts.labels, about)
+
+
+@torch.no_grad()
+def start_by_name(
+    model: LateAttention, own_labels: Mapping[str, Sequence[str]], labels: Sequence[str]
+) -> None:
+    """What a part says of a label is evidence for the label of the same name, wherever each stands."""
+    for name, layer in model.shortcuts.items():
+        layer.weight.zero_()  # type: ignore[operator]
+        for row, label in enumerate(labels):
+            if label in own_labels[name]:
+                layer.weight[row, own_labels[name].index(label)] = 1  # type: ignore[index]
 
 
 @torch.no_grad()
@@ -251,7 +296,9 @@ def fuse(config: FuseConfig, folds: str = "all") -> Path:
             "parts: expected run folders, as parts=runs/iemocap-face,runs/iemocap-speech"
         )
     prepared = load_prepared(config.data)
-    there = [set(trained_folds(run)) for run in config.runs]
+    there = [set(trained_folds(run)) for run in config.runs if not is_weights(run)]
+    if not there:
+        raise ConfigError("parts: expected at least one run folder of a training, found none")
     common = sorted(set.intersection(*there))
     numbers = common if folds == "all" else fold_numbers(folds, max(common, default=0) + 1)
     if missing := set(numbers or [0]) - set(common):

@@ -12,21 +12,26 @@ from multimodal_fer.media import SAMPLE_RATE
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.recurrent import PUBLISHED_FRAMES
 from multimodal_fer.vocabulary import Vocabulary
+from recipes.iemocap.config import TrainConfig
 from recipes.iemocap.faces import FaceFeatures
 from recipes.iemocap.networks import Batch, System
 from recipes.iemocap.prepared import Prepared
+from recipes.iemocap.transcripts import Transcripts
 from recipes.iemocap.turns import without_tags
 
 Item = dict[str, Tensor]  # what a turn holds, by the names that systems read
 FIXED = "prosody"  # as long for every turn
 
 
-def texts_of(prepared: Prepared, turns: Iterable[str], tags: bool) -> dict[str, str]:
-    """The words of those turns that have any."""
+def texts_of(prepared: Prepared, config: TrainConfig) -> dict[str, str]:
+    """The words of those turns that have any: the corpus's own, or as the recogniser hears them."""
+    if config.transcripts == "whisper":
+        heard = Transcripts(prepared, config.speech_model, config.engine)
+        return {turn: text for turn in prepared.rows if (text := heard.of(turn))}
     found = {}
-    for turn in turns:
+    for turn in prepared.rows:
         text = prepared.words(turn) or ""
-        if text := text if tags else without_tags(text):
+        if text := text if config.tags else without_tags(text):
             found[turn] = text
     return found
 
@@ -44,7 +49,9 @@ class Reader:
         """Whether there is all that the system needs: what is missing is never silent zeros."""
         if "tokens" in self.system.reads and turn not in self.tokens:
             return False
-        return all(self.prepared.has(turn, name) for name in self.system.modalities)
+        # Where the recogniser's words are read, the corpus need not have written any.
+        others = [name for name in self.system.modalities if name != "text"]
+        return all(self.prepared.has(turn, name) for name in others)
 
     def having(self, turns: Iterable[str]) -> list[str]:
         return [turn for turn in turns if self.has(turn)]

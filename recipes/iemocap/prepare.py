@@ -66,7 +66,8 @@ MOST_WORKERS = 8  # by default; each takes about half a gigabyte, and disks get 
 SHOWN = 20  # errors on the screen; the report has them all
 
 
-def _default_workers() -> int:
+def default_workers() -> int:
+    """As many processes as there are processors, up to a few."""
     return min(MOST_WORKERS, len(usable_processors()) or os.cpu_count() or 1)
 
 
@@ -74,7 +75,7 @@ def _default_workers() -> int:
 class Settings:
     """How a release is prepared."""
 
-    workers: int = field(default_factory=_default_workers)  # processes; 0 works in this one
+    workers: int = field(default_factory=default_workers)  # processes; 0 works in this one
     allow_partial: bool = False  # go on with other than the published counts
     modalities: tuple[str, ...] = MODALITIES
 

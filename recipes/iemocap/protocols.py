@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from multimodal_fer.errors import ConfigError, DataError
-from recipes.iemocap.labels import FOUR, select_turns
+from multimodal_fer.labels import IEMOCAP4
+from recipes.iemocap.labels import select_turns
 from recipes.iemocap.turns import Turn
 
 PARTS = ("train", "validation", "test")
@@ -79,6 +80,11 @@ def deal_folds(turns: Sequence[Turn], protocol: str = "loso5", target: str = "fo
             f"{', '.join(lacking) or 'any'}; take more sessions"
         )
     return folds
+
+
+def whole_fold(turns: Sequence[Turn], target: str) -> Fold:
+    """No fold: all turns that take part train, for weights that are published."""
+    return Fold("all", tuple(sorted(turn.id for turn in select_turns(turns, target))), (), ())
 
 
 def fold_ids(turns: Sequence[Turn], protocol: str, target: str) -> dict[str, dict[str, list[str]]]:
@@ -156,7 +162,7 @@ def compare_with_yoon(turns: Sequence[Turn]) -> str:
     Only a whole release can tell; if it does not count to them, ours are not their folds.
     """
     fifth = deal_folds(turns, "yoon-random5", "four")[-1]
-    labels = {turn.id: FOUR[turn.label] for turn in turns if turn.label in FOUR}
+    labels = {turn.id: IEMOCAP4[turn.label] for turn in turns if turn.label in IEMOCAP4}
     found = dict.fromkeys(YOON_FIFTH, 0)
     for name in fifth.test:
         found[labels[name]] += 1

@@ -64,6 +64,7 @@ class TrainedFold:
         self.folder, self.prepared = folder, prepared
         self.config = TrainConfig(**state["config"])
         self.record = training_record(state)
+        self.best_epoch = best_epoch(state, self.config)
         self.system: System = SYSTEMS[self.config.model]
         self.goal = make_goal(self.config)
         self.fold = checked_fold(folder, prepared, state)
@@ -76,11 +77,20 @@ class TrainedFold:
         self.reader = self._reader(state.get("vocabulary"), chosen)
         self.temperature = self._temperature()
 
+    @property
+    def modality(self) -> str:
+        """The first where a system takes several together."""
+        return self.system.modalities[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.goal.labels
+
     def _reader(self, words: list[str] | None, device: torch.device) -> Reader:
         config, reads = self.config, self.system.reads
         tokens, faces = {}, None
         if "tokens" in reads:
-            texts = texts_of(self.prepared, self.prepared.rows, config.tags)
+            texts = texts_of(self.prepared, config)
             vocabulary = Vocabulary(tuple(words)) if words else None
             tokens = encode(self.model, vocabulary, texts)
         if "faces" in reads:
@@ -105,6 +115,14 @@ class TrainedFold:
         if self.config.target == NUMBERS:
             return output.logits
         return log_scores_of(output, self.temperature)
+
+
+def best_epoch(state: Mapping[str, Any], config: Any) -> int:
+    """After how many epochs the weights that a training came to were taken."""
+    if config.keep == "last":
+        return len(state["epochs"])
+    scores = [row[config.score] for row in state["epochs"]]
+    return 1 + scores.index(max(scores))
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

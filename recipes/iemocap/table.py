@@ -44,7 +44,8 @@ def read_results(paths: Sequence[str]) -> list[dict[str, Any]]:
 def systems_table(results: Sequence[dict[str, Any]], names: dict[str, str]) -> str:
     """A row a system: mean and deviation over the folds, and what others report."""
     head = ["system", "modalities", "protocol", "labels", "folds", "turns", *names.values()]
-    head += ["UA pooled", "UA improvised", "UA scripted"] if "uar" in names else []
+    if "uar" in names:
+        head += ["UA pooled", "UA improvised", "UA scripted", "ECE pooled (by chance)"]
     head += ["published, and its protocol"]
     return table(head, [system_row(result, names) for result in results])
 
@@ -63,6 +64,8 @@ def system_row(result: dict[str, Any], names: dict[str, str]) -> list[str]:
     if "uar" in names:
         kinds = ("pooled", "improvised", "scripted")
         row += [f"{result[kind]['uar']:.3f}" if "uar" in result[kind] else NONE for kind in kinds]
+        errors = [result["pooled"][f"calibration_error{way}"] for way in ("", "_by_chance")]
+        row.append("{:.3f} ({:.3f})".format(*errors))
     return [*row, published_beside_it(result)]
 
 

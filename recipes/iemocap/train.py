@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.files import write_json
 from multimodal_fer.run import CHECKPOINT, Run
+from multimodal_fer.sounds import WEARS, hide_features, speed_up, wear_out
 from multimodal_fer.training import (
     Workers,
     decayed_apart,
@@ -36,12 +37,12 @@ from multimodal_fer.training import (
     workers,
 )
 from multimodal_fer.vocabulary import Vocabulary, vectors_for
-from recipes.iemocap.config import TrainConfig
+from recipes.iemocap.config import ALL, TrainConfig
 from recipes.iemocap.faces import FaceFeatures
-from recipes.iemocap.inputs import Reader, collate, cut, encode, judge, texts_of
-from recipes.iemocap.networks import SYSTEMS, build_network
+from recipes.iemocap.inputs import Item, Reader, collate, cut, encode, judge, texts_of
+from recipes.iemocap.networks import SYSTEMS, Batch, build_network
 from recipes.iemocap.prepared import Prepared, load_prepared
-from recipes.iemocap.protocols import PARTS, Fold, deal_folds
+from recipes.iemocap.protocols import PARTS, Fold, deal_folds, whole_fold
 from recipes.iemocap.runs import fold_digest, fold_folder
 from recipes.iemocap.targets import make_goal
 
@@ -68,7 +69,7 @@ class FoldRun(Run):
         self.about["digest"] = fold_digest(self.fold)
         self._build()
         self.turns = {part: self.reader.having(self.fold.part(part)) for part in PARTS}
-        if missing := [part for part in PARTS if not self.turns[part]]:
+        if missing := [part for part in PARTS if self.fold.part(part) and not self.turns[part]]:
             raise DataError(
                 f"{config.data}: {' and '.join(missing)} of fold {config.fold} have no turn with "
                 f"{' and '.join(self.system.modalities)}; prepare the release with them"
@@ -89,10 +90,12 @@ class FoldRun(Run):
         config, prepared, reads = self.config, self.prepared, self.system.reads
         sizes: dict[str, Any] = {"labels": self.goal.labels}
         vocabulary = vectors = faces = None
-        texts = texts_of(prepared, prepared.rows, config.tags) if "tokens" in reads else {}
+        texts = texts_of(prepared, config) if "tokens" in reads else {}
         if "tokens" in reads and config.model != "pretrained-text":
             own = [texts[turn] for turn in self.fold.train if turn in texts]
-            vocabulary = Vocabulary.build(own, config.smallest_count)
+            built = Vocabulary.build(own, config.smallest_count).tokens
+            # By the alphabet: the order of their counts would tell more of the corpus than the words.
+            vocabulary = Vocabulary((*built[:2], *sorted(built[2:])))
             if found := vectors_for(vocabulary, config.vectors, config.seed):
                 vectors = torch.as_tensor(found.vectors)
             sizes["vocabulary_size"] = len(vocabulary)
@@ -163,14 +166,14 @@ class FoldRun(Run):
     def step(self, picks: Tensor, generator: torch.Generator) -> float:
         """Learn from one batch; returns its loss."""
         device, config = self.group.device, self.config
-        chances = torch.rand(len(picks), generator=generator).tolist()
+        chances = torch.rand(len(picks), 2, generator=generator).tolist()
         items = [
-            cut(self.reader.item(self.turns["train"][pick]), config.longest, chance)
+            self._drawn(self.turns["train"][pick], *chance)
             for pick, chance in zip(picks.tolist(), chances, strict=True)
         ]
         batch = collate(items, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = self.system.judge(self.model, batch).logits
+            logits = self._judge(batch, generator)
         loss = self.goal.loss(logits.float(), self.targets[picks].to(device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -182,6 +185,27 @@ class FoldRun(Run):
         self.schedule.step()
         self.average.update_parameters(self.model)
         return loss.item()
+
+    def _drawn(self, turn: str, place: float, pace: float) -> Item:
+        """A turn as it is heard this time: played at its own speed, from a random place on."""
+        item = self.reader.item(turn)
+        if self.config.speed:
+            factor = 1 + self.config.speed * (2 * pace - 1)
+            item = item | {"samples": speed_up(item["samples"], factor)}
+        return cut(item, self.config.longest, place)
+
+    def _judge(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Logits (B, K); sounds are worn out before, each by its own draw."""
+        wear = WEARS[self.config.wear]
+        if self.config.wear == "none":
+            return self.system.judge(self.model, batch).logits
+        samples, lengths = batch.both("samples")
+        samples = wear_out(samples, lengths, wear, generator)
+        if not wear.masks or not hasattr(self.model, "hear"):
+            worn = batch._replace(values={**batch.values, "samples": samples})
+            return self.system.judge(self.model, worn).logits
+        sound = self.model.hear(samples, lengths)
+        return self.model.judge(hide_features(sound, wear.masks, generator)).logits
 
     def batches(self, generator: torch.Generator) -> list[Tensor]:
         """Turns of like length together, in random order: little padding, much less work."""
@@ -197,6 +221,8 @@ class FoldRun(Run):
         return [batches[number] for number in shuffled]
 
     def validate(self) -> dict[str, float]:
+        if not self.turns["validation"]:
+            return {}
         logits = judge(self.result, self.reader, self.turns["validation"]).logits
         return self.goal.figures(logits, self._targets("validation"))
 
@@ -218,6 +244,8 @@ class FoldRun(Run):
 
 def find_fold(prepared: Prepared, config: TrainConfig) -> Fold:
     """The fold that a configuration names."""
+    if config.fold == ALL:
+        return whole_fold(prepared.turns, config.target)
     folds = deal_folds(prepared.turns, config.protocol, config.target)
     if not 0 <= config.fold < len(folds):
         raise ConfigError(f"fold {config.fold}: {config.protocol} has folds 0 to {len(folds) - 1}")

@@ -22,22 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from multimodal_fer.errors import DataError
+from multimodal_fer.labels import IEMOCAP_CODES
 from recipes.iemocap.release import DIALOG, Dialog, read_text
-
-# The summary's label: what most of the outside raters agreed on.
-CODES = {
-    "ang": "anger",
-    "hap": "happiness",
-    "exc": "excitement",
-    "sad": "sadness",
-    "neu": "neutral",
-    "fru": "frustration",
-    "fea": "fear",
-    "sur": "surprise",
-    "dis": "disgust",
-    "oth": "other",
-    "xxx": "no majority",
-}
 
 TURN = re.compile(rf"({DIALOG.pattern})_([FM])(\d{{3}}|XX\d)", re.ASCII)
 NUMBER = r"(\d{1,5}\.\d{1,9})"
@@ -90,7 +76,7 @@ class Turn:
     id: str
     start: float
     end: float
-    label: str  # one of CODES
+    label: str  # one of IEMOCAP_CODES
     valence: float
     arousal: float
     dominance: float
@@ -102,8 +88,10 @@ class Turn:
             raise ValueError(f"a turn's id is like Ses01F_impro01_M000; got {self.id!r}")
         if not 0 <= self.start < self.end:
             raise ValueError(f"a turn must end after it starts; got {self.start} to {self.end}")
-        if self.label not in CODES:
-            raise ValueError(f"a turn's label is one of {', '.join(CODES)}; got {self.label!r}")
+        if self.label not in IEMOCAP_CODES:
+            raise ValueError(
+                f"a turn's label is one of {', '.join(IEMOCAP_CODES)}; got {self.label!r}"
+            )
 
     @property
     def dialog(self) -> str:
@@ -235,8 +223,8 @@ def _parse_block(block: list[Line], dialog: str, fail: Fail) -> Turn:
     name = TURN.fullmatch(turn)
     if not name or name[1] != dialog or name[6].startswith("XX"):
         raise fail(number, line, f"a turn of {dialog}, such as {dialog}_F000")
-    if label not in CODES:
-        raise fail(number, line, f"one of {', '.join(CODES)} as the label")
+    if label not in IEMOCAP_CODES:
+        raise fail(number, line, f"one of {', '.join(IEMOCAP_CODES)} as the label")
     if float(end) <= float(start):
         raise fail(number, line, "an end after the start")
     valence, arousal, dominance = map(float, means)
