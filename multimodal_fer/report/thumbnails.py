@@ -4,7 +4,6 @@ import base64
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from contextlib import closing
 from typing import NamedTuple
 
 import cv2
@@ -50,9 +49,9 @@ def cut_faces(
 
 
 def _picture_of(recording: str | os.PathLike[str], sighting: Sighting) -> str | None:
-    with closing(iter_frames(recording, EVERY_PICTURE, start=sighting.time)) as frames:
-        frame = next(frames, None)
-    return frame and _data_address(_crop(frame.image, sighting.box))
+    for frame in iter_frames(recording, EVERY_PICTURE, start=sighting.time):
+        return _data_address(_crop(frame.image, sighting.box))
+    return None
 
 
 def _crop(image: Image, box: Sequence[float]) -> Image:
