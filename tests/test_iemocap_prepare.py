@@ -23,12 +23,12 @@ from iemocap_faces import BAR, FRAME_RATE, HALF_WIDTH, LEFT_CAST, REDRAWN, film
 from iemocap_plan import TICKS, plan_corpus
 from test_iemocap_release import contents
 
+from multimodal_fer.crew import Died, run_all
 from multimodal_fer.errors import ConfigError, DataError, MediaError, OutputError
 from multimodal_fer.faces import crop_face, find_faces
 from multimodal_fer.features import mfcc
 from multimodal_fer.prosody import prosody
 from recipes.iemocap import dialogs, pictures
-from recipes.iemocap.crew import Died, run_all
 from recipes.iemocap.prepare import Settings, alone_in, main, parse_settings, prepare
 from recipes.iemocap.prepared import load_prepared
 from recipes.iemocap.release import find_release, list_release
@@ -488,6 +488,6 @@ def test_processes_that_cannot_start_are_an_error_not_a_loop(monkeypatch, capfd)
     exec("def work(job): return job", module.__dict__)
     monkeypatch.setitem(sys.modules, "not_there", module)
     started = time.monotonic()
-    with pytest.raises(Exception, match="could not start"):
+    with pytest.raises(Exception, match="before it was ready"):
         list(run_all(module.work, [1], 1))
     assert time.monotonic() - started < 20 and "not_there" in capfd.readouterr().err

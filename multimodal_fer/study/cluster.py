@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
+from multimodal_fer.crew import processors
 from multimodal_fer.errors import MultimodalFerError
-from multimodal_fer.study.job import Reply, Setup, Worker, WorkerError, count_cores, share_cores
+from multimodal_fer.study.job import Reply, Setup, Worker, WorkerError, share_cores
 
 LOCAL = "local"
 
@@ -23,7 +24,7 @@ class Actor:
         """The machine, and its cores."""
         import ray
 
-        return ray.get_runtime_context().get_node_id(), count_cores()
+        return ray.get_runtime_context().get_node_id(), len(processors())
 
     def prepare(self, slot: int, beside: int) -> MultimodalFerError | None:
         try:

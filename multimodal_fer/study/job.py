@@ -1,15 +1,13 @@
 """What one worker does: it loads the models once and turns files into answers. Light to import."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from multimodal_fer.crew import take_share
 from multimodal_fer.errors import MultimodalFerError, SpeechUnavailableError
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class WorkerError(MultimodalFerError):
@@ -108,30 +106,10 @@ def video_of(videos: str | os.PathLike[str], file: str) -> Path:
 
 
 def share_cores(slot: int, workers: int) -> None:
-    """Give this process its share of the cores, before any library starts threads.
-
-    Without this each of N workers would start as many threads as there are cores, in torch, OpenMP,
-    OpenCV, FFmpeg and CTranslate2 alike, and they would hinder each other. Where the system can, the
-    process is bound to its cores, which all of these libraries count by.
-    """
-    cores = _cores()
-    mine = cores[slot % workers :: workers] or [cores[slot % len(cores)]]
-    if sys.platform == "linux" and workers > 1:
-        os.sched_setaffinity(0, mine)
-    os.environ.update(dict.fromkeys(THREADS, str(len(mine))))
+    """Give this process its share of the cores, before any library starts threads."""
+    cores = take_share(slot, workers)
     import cv2
     import torch
 
-    cv2.setNumThreads(len(mine))
-    torch.set_num_threads(len(mine))
-
-
-def count_cores() -> int:
-    """How many cores this process may use."""
-    return len(_cores())
-
-
-def _cores() -> list[int]:
-    if sys.platform == "linux":
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    cv2.setNumThreads(cores)
+    torch.set_num_threads(cores)

@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from multimodal_fer.crew import TRIES, Died, run_all
 from multimodal_fer.errors import ConfigError, DataError, MultimodalFerError
 from multimodal_fer.training import load_config, run_command
 from recipes.iemocap.config import TrainConfig
-from recipes.iemocap.crew import TRIES, Died, run_all
 from recipes.iemocap.faces import FaceFeatures
 from recipes.iemocap.networks import SYSTEMS
 from recipes.iemocap.prepared import load_prepared

@@ -13,7 +13,6 @@ report.
 """
 
 import contextlib
-import os
 import sys
 import time
 from collections import Counter
@@ -27,13 +26,13 @@ import cv2
 import numpy
 import torch
 
+from multimodal_fer.crew import Died, processors, run_all
 from multimodal_fer.errors import ConfigError, OutputError
 from multimodal_fer.files import write_json
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.training import provenance, run_command
 from multimodal_fer.writers import prepare_folder
 from recipes.iemocap.contract import Difference, check_contract, differences_table, off_scale
-from recipes.iemocap.crew import Died, run_all, usable_processors
 from recipes.iemocap.dialogs import (
     AFTER_END,
     Job,
@@ -68,7 +67,7 @@ SHOWN = 20  # errors on the screen; the report has them all
 
 def default_workers() -> int:
     """As many processes as there are processors, up to a few."""
-    return min(MOST_WORKERS, len(usable_processors()) or os.cpu_count() or 1)
+    return min(MOST_WORKERS, len(processors()))
 
 
 @dataclass(frozen=True)
