@@ -12,6 +12,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from multimodal_fer import __version__, cli_study, cli_weights
+from multimodal_fer.cli_options import (
+    Bundle,
+    Device,
+    Engine,
+    Face,
+    FrameRate,
+    Language,
+    SpeechModel,
+)
 from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.labels import MODALITIES
 
@@ -71,24 +80,13 @@ def analyze(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")
     ] = False,
-    bundle: Annotated[str, typer.Option(help="Weights: name or folder of a bundle.")] = "open7",
-    speech_model: Annotated[
-        str,
-        typer.Option(
-            help="auto (installed, never a download), none, a Whisper name, folder or file."
-        ),
-    ] = "auto",
-    engine: Annotated[
-        str | None, typer.Option(help="faster-whisper or openai-whisper; default: what fits.")
-    ] = None,
-    language: Annotated[
-        str | None, typer.Option(help="Spoken language, such as en; default: detected.")
-    ] = None,
-    frame_rate: Annotated[float, typer.Option(help="Pictures per second to look at.")] = 5.0,
-    face: Annotated[
-        str, typer.Option(help="Whose face counts: largest, or a person's number.")
-    ] = "largest",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bundle: Bundle = "open7",
+    speech_model: SpeechModel = "auto",
+    engine: Engine = None,
+    language: Language = None,
+    frame_rate: FrameRate = 5.0,
+    face: Face = "largest",
+    device: Device = "auto",
 ) -> None:
     """Say what recorded or written answers express."""
     from multimodal_fer import writers
@@ -145,7 +143,7 @@ def analyze(
 @app.command()
 def analyze_text(
     text: Annotated[str, typer.Argument(help="A written answer.")],
-    bundle: Annotated[str, typer.Option(help="Weights: name or folder of a bundle.")] = "open7",
+    bundle: Bundle = "open7",
 ) -> None:
     """Say what a written answer expresses."""
     from multimodal_fer.analyzer import analyze_text as judge

@@ -6,6 +6,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from multimodal_fer.cli_options import (
+    Bundle,
+    Device,
+    Engine,
+    Face,
+    FrameRate,
+    Language,
+    SpeechModel,
+)
 from multimodal_fer.errors import MultimodalFerError
 
 FAILED, INTERRUPTED = 1, 130
@@ -36,21 +45,13 @@ def study(
         str | None,
         typer.Option(help="Run the workers on Ray: local, auto, or HOST:PORT of a cluster."),
     ] = None,
-    bundle: Annotated[str, typer.Option(help="Weights: name or folder of a bundle.")] = "open7",
-    speech_model: Annotated[
-        str, typer.Option(help="auto, none, a Whisper name, folder or file.")
-    ] = "auto",
-    engine: Annotated[
-        str | None, typer.Option(help="faster-whisper or openai-whisper; default: what fits.")
-    ] = None,
-    language: Annotated[
-        str | None, typer.Option(help="Spoken language, such as en; default: detected.")
-    ] = None,
-    frame_rate: Annotated[float, typer.Option(help="Pictures per second to look at.")] = 5.0,
-    face: Annotated[
-        str, typer.Option(help="Whose face counts: largest, or a person's number.")
-    ] = "largest",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bundle: Bundle = "open7",
+    speech_model: SpeechModel = "auto",
+    engine: Engine = None,
+    language: Language = None,
+    frame_rate: FrameRate = 5.0,
+    face: Face = "largest",
+    device: Device = "auto",
     no_faces: Annotated[
         bool, typer.Option("--no-faces", help="Put no pictures of faces into the reports.")
     ] = False,
