@@ -94,6 +94,7 @@ def test_settings_of_absurd_size_or_kind_are_refused(face, kind):
     edit_settings(face, **settings)
     with pytest.raises(WeightsError, match=sentence):
         hub.load_model(face)
+    assert torch.is_grad_enabled()  # it stops amid torch's own switching
 
 
 @pytest.mark.parametrize("model", ["os.system", "../se-resnet", "", ["se-resnet"], None, 7])

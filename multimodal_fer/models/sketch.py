@@ -47,7 +47,9 @@ def sketch(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]]
     if name in MODELS and issubclass(MODELS[name][0], PretrainedEncoder):
         return None
     try:
-        with torch.device("meta"), _Sketching():
+        # Torch's initialisers switch gradients off and on again; a sketch that stops amid one must not
+        # leave them off.
+        with torch.set_grad_enabled(torch.is_grad_enabled()), torch.device("meta"), _Sketching():
             model = build(name, settings)
     except (LookupError, ArithmeticError, AttributeError, AssertionError) as error:
         raise WeightsError(f"model {name!r} cannot be built from its settings ({error})") from None
