@@ -22,7 +22,7 @@ class Actor:
 
     def place(self) -> tuple[str, int]:
         """The machine, and its cores."""
-        import ray
+        import ray  # type: ignore[import-not-found]
 
         return ray.get_runtime_context().get_node_id(), len(processors())
 
@@ -65,7 +65,7 @@ class Cluster:
 
 def _import_ray() -> Any:
     try:
-        import ray
+        import ray  # type: ignore[import-not-found]
     except ImportError:
         raise WorkerError("Ray is not installed; pip install 'multimodal_fer[ray]'") from None
     return ray

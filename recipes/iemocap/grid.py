@@ -198,8 +198,8 @@ def _in_processes(trials: Sequence[Trial], workers: int) -> Results:
 
 
 def _on_ray(trials: Sequence[Trial], workers: int) -> Results:
-    import ray
-    from ray.exceptions import RayError
+    import ray  # type: ignore[import-not-found]
+    from ray.exceptions import RayError  # type: ignore[import-not-found]
 
     # Ray reports home unless told not to.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
