@@ -23,8 +23,8 @@ from multimodal_fer import media
 from multimodal_fer.errors import MediaError, OutputError
 from multimodal_fer.files import replacing
 from multimodal_fer.media import EVERY_PICTURE, iter_frames, probe
-from multimodal_fer.types import Analysis, FaceTrack, Image, Segment, strongest
-from multimodal_fer.writers import prepare_folder
+from multimodal_fer.types import Analysis, FaceTrack, Image, strongest
+from multimodal_fer.writers import prepare_folder, verdict
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 CLOCK = Fraction(1, 60_000)  # of the pictures that are written; MPEG-4 knows no finer one
@@ -296,14 +296,6 @@ class Overlay:
             else:
                 lines.append(word)
         return lines
-
-
-def verdict(segment: Segment) -> str:
-    """What a segment expresses, as it is drawn; empty where nothing was judged."""
-    if segment.emotion is None:
-        return ""
-    doubt = "?" if segment.unsure else ""
-    return f"{segment.emotion}{doubt} {segment.scores[segment.emotion]:.0%}"
 
 
 def drawable(text: str) -> bool:

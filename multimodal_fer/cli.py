@@ -12,7 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from multimodal_fer import __version__, cli_study, cli_weights
-from multimodal_fer.cli_options import (
+from multimodal_fer.cli_shared import (
+    FAILED,
+    INTERRUPTED,
     Bundle,
     Device,
     Engine,
@@ -20,6 +22,10 @@ from multimodal_fer.cli_options import (
     FrameRate,
     Language,
     SpeechModel,
+    errors,
+    explained,
+    say,
+    say_error,
 )
 from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.labels import MODALITIES
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
     from multimodal_fer.analyzer import Analyzer
     from multimodal_fer.types import Analysis, Segment
 
-FAILED, INTERRUPTED = 1, 130
 STAGES = {"listen": "listening", "watch": "watching"}
 
 app = typer.Typer(
@@ -36,7 +41,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="What people express in recorded answers: from the face, the voice and the words together.",
 )
-errors = Console(stderr=True, highlight=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -123,17 +127,17 @@ def analyze(
                     _say(quiet, f"written: {written}")
             except MultimodalFerError as error:
                 failed += 1
-                _say_error(error)
+                say_error(error)
                 continue
             as_json = output is None and report is None and video is None
             _show(answer, table=table, as_json=as_json, single=len(files) == 1)
             for warning in answer.warnings:
                 _say(quiet, f"warning: {path}: {warning}")
     except MultimodalFerError as error:
-        _say_error(error)
+        say_error(error)
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
-        errors.print("interrupted; answers that were finished are kept", markup=False)
+        say("interrupted; answers that were finished are kept")
         raise typer.Exit(INTERRUPTED) from None
     if failed:
         _say(quiet, f"{failed} of {len(files)} files failed")
@@ -149,11 +153,8 @@ def analyze_text(
     from multimodal_fer.analyzer import analyze_text as judge
     from multimodal_fer.writers import to_json
 
-    try:
+    with explained():
         print(to_json(judge(text, bundle=bundle)), end="")
-    except MultimodalFerError as error:
-        _say_error(error)
-        raise typer.Exit(FAILED) from None
 
 
 @app.command()
@@ -180,11 +181,8 @@ def explain(
     """Show which parts of a face spoke for an emotion."""
     from multimodal_fer.explained import explain_picture
 
-    try:
+    with explained():
         answer = explain_picture(picture, output, bundle=bundle, emotion=emotion, cropped=cropped)
-    except MultimodalFerError as error:
-        _say_error(error)
-        raise typer.Exit(FAILED) from None
     print(json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False))
     for warning in answer["warnings"]:
         _say(False, f"warning: {picture}: {warning}")
@@ -198,12 +196,9 @@ def export(
     """Write weights as ONNX graphs, to run them without torch."""
     from multimodal_fer.exporting import export as write_graphs
 
-    try:
+    with explained():
         for path in write_graphs(weights, output):
             print(f"written: {path}")
-    except MultimodalFerError as error:
-        _say_error(error)
-        raise typer.Exit(FAILED) from None
 
 
 def _make_analyzer(**settings: Any) -> "Analyzer":
@@ -314,13 +309,9 @@ def _verdict(answer: "Analysis | Segment") -> str:
     return f"{answer.emotion} {answer.scores[answer.emotion]:.0%}{doubt}"
 
 
-def _say_error(error: MultimodalFerError) -> None:
-    errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-
-
 def _say(quiet: bool, message: str) -> None:
     if not quiet:
-        errors.print(message, markup=False, soft_wrap=True)
+        say(message)
 
 
 cli_weights.register(app)

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from multimodal_fer.cli_options import (
+from multimodal_fer.cli_shared import (
+    FAILED,
+    INTERRUPTED,
     Bundle,
     Device,
     Engine,
@@ -14,13 +15,12 @@ from multimodal_fer.cli_options import (
     FrameRate,
     Language,
     SpeechModel,
+    say,
+    say_error,
 )
 from multimodal_fer.errors import MultimodalFerError
 
-FAILED, INTERRUPTED = 1, 130
 LISTED = 50  # problems that are printed; errors.csv has all
-
-errors = Console(stderr=True, highlight=False)
 
 
 def register(app: typer.Typer) -> None:
@@ -87,22 +87,18 @@ def study(
             frame_rate=frame_rate,
             face=int(face) if face.isdecimal() else face,
             device=device,
-            say=(lambda _: None) if quiet else _say,
+            say=(lambda _: None) if quiet else say,
         )
     except MultimodalFerError as error:
-        errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        say_error(error)
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
-        _say("interrupted; answers that were finished are kept: run the same command to go on")
+        say("interrupted; answers that were finished are kept: run the same command to go on")
         raise typer.Exit(INTERRUPTED) from None
     if outcome.problems:
-        _say(f"{len(outcome.problems)} without an answer, as in errors.csv:")
+        say(f"{len(outcome.problems)} without an answer, as in errors.csv:")
         for problem in outcome.problems[:LISTED]:
-            _say(f"  {problem.file}: {problem.reason}")
+            say(f"  {problem.file}: {problem.reason}")
     print(outcome.index)
     if outcome.problems:
         raise typer.Exit(FAILED)
-
-
-def _say(line: str) -> None:
-    errors.print(line, markup=False, soft_wrap=True)

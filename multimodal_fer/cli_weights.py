@@ -1,20 +1,17 @@
 """The commands for weights: `publish`, `fetch`, `weights list` and `weights verify`."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multimodal_fer.cli_shared import FAILED, explained
 from multimodal_fer.errors import MultimodalFerError
 
 if TYPE_CHECKING:
     from multimodal_fer.publishing import PublishPlan
-
-FAILED = 1
 
 weights = typer.Typer(no_args_is_help=True, help="The weights that can be loaded here.")
 
@@ -165,13 +162,3 @@ def verify(
                 print(f"{name}: FAILED: {error}")
     if failed:
         raise typer.Exit(FAILED)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """An error of ours is one sentence on stderr, and exit code 1."""
-    try:
-        yield
-    except MultimodalFerError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(FAILED) from None

@@ -29,7 +29,7 @@ Start = Callable[[int, int], Any]  # of a process's number and how many there ar
 
 
 class CrewError(MultimodalFerError):
-    """Processes that cannot be started."""
+    """Workers that cannot be started, or whose engine is missing."""
 
 
 class Died(NamedTuple):

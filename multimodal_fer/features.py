@@ -102,12 +102,11 @@ def split_frames(waveforms_BN: Tensor, lengths_B: Tensor, window: int) -> tuple[
     a waveform's length is silent, whatever the padding was.
     """
     lengths_B = lengths_B.to(waveforms_BN.device)
-    if not torch.compiler.is_exporting():
-        _check(waveforms_BN, lengths_B)
     frames_B = (lengths_B.clamp(min=window) - window) // HOP + 1
     if torch.compiler.is_exporting():  # lengths are not known yet
         most = (waveforms_BN.shape[1] - window) // HOP + 1
     else:
+        _check(waveforms_BN, lengths_B)
         most = int(frames_B.max()) if len(frames_B) else 1
     samples = window + (most - 1) * HOP
     waveforms_BN = waveforms_BN[:, :samples].float()

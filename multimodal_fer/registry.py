@@ -49,15 +49,14 @@ def find_weights(name: str | os.PathLike[str], revision: str | None = None) -> P
     ------
     WeightsError saying where it looked, HubError (`HubUnreachableError` without a network)
     """
-    pin = None if revision else registered().get(os.fspath(name))
     repo = _repository(name)
     if revision and not repo:
         raise WeightsError(
             f"{name}: a revision belongs to published weights; give them as OWNER/NAME"
         )
-    if not revision and (folder := _folder_here(name)):
+    if not revision and (folder := folder_here(name)):
         return folder
-    if pin:
+    if not revision and (pin := registered().get(os.fspath(name))):
         return _fetched(name, pin.repo, pin.revision, pin.sha256)
     if repo and (folder := cached(repo, revision)):
         return folder
@@ -104,7 +103,8 @@ def registered() -> dict[str, Pin]:
         raise WeightsError(f"{REGISTRY}: is damaged ({error}); install the package again") from None
 
 
-def _folder_here(name: str | os.PathLike[str]) -> Path | None:
+def folder_here(name: str | os.PathLike[str]) -> Path | None:
+    """The folder of weights on this machine, by path or name; None where there is none."""
     return next((place for place in _places_here(name) if (place / CONFIG).is_file()), None)
 
 

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,12 @@ from multimodal_fer.types import Analysis, Segment
 
 def to_json(analysis: Analysis) -> str:
     """The whole answer in schema 1; NaN can not occur."""
-    return json.dumps(analysis.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return record_json(analysis.to_dict())
+
+
+def record_json(record: Mapping[str, Any]) -> str:
+    """The same of an answer that is a record already."""
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_json_line(analysis: Analysis) -> str:
@@ -113,10 +118,15 @@ def _cues(analysis: Analysis) -> Iterator[tuple[float, float, str]]:
 
 
 def _tag(segment: Segment) -> str:
-    if not segment.emotion:
+    return f"[{verdict(segment)}]" if segment.emotion else ""
+
+
+def verdict(segment: Segment) -> str:
+    """What a segment expresses, in short; empty where nothing was judged."""
+    if segment.emotion is None:
         return ""
     doubt = "?" if segment.unsure else ""
-    return f"[{segment.emotion}{doubt} {segment.scores[segment.emotion]:.0%}]"
+    return f"{segment.emotion}{doubt} {segment.scores[segment.emotion]:.0%}"
 
 
 def _clock(seconds: float, point: str) -> str:

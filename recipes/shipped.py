@@ -42,12 +42,12 @@ def of_voice(result: dict[str, Any]) -> Figures:
 
 
 def of_fusion(result: dict[str, Any]) -> Figures:
+    whole = "face + voice + text"
     return {
-        f"{kind} evidence of {pattern}, paired by label": named(
-            result[kind][pattern]["late attention"], ("accuracy", "uar")
+        f"{kind} evidence of {whole}, paired by label": named(
+            result[kind][whole]["late attention"], ("accuracy", "uar")
         )
         for kind in ("worn", "clean")
-        for pattern in ("face + voice + text",)
     }
 
 

@@ -29,9 +29,10 @@ from multimodal_fer.faces import crop_face, find_faces
 from multimodal_fer.features import mfcc
 from multimodal_fer.prosody import prosody
 from recipes.iemocap import dialogs, pictures
-from recipes.iemocap.prepare import Settings, alone_in, main, parse_settings, prepare
+from recipes.iemocap.prepare import Settings, alone_in, main, prepare
 from recipes.iemocap.prepared import load_prepared
 from recipes.iemocap.release import find_release, list_release
+from recipes.iemocap.settings import read_settings
 from recipes.iemocap.sounds import is_cut
 from recipes.iemocap.store import read_record
 from recipes.iemocap.turns import read_all_turns
@@ -257,7 +258,7 @@ def test_only_what_changed_is_made_again(small, tmp_path, monkeypatch):
 
     before = stamps(folder)
     texts = prepare(
-        small, folder, parse_settings(["workers=0", "allow_partial=1", "modalities=text"])
+        small, folder, read_settings(Settings, ["workers=0", "allow_partial=1", "modalities=text"])
     )
     assert all(before[dialog] != stamp for dialog, stamp in stamps(folder).items())
     assert texts.hash != first.hash and texts.samples(name) is None and texts.words(name)
@@ -377,10 +378,10 @@ def test_a_process_that_dies_costs_its_dialog_only(small, tmp_path):
 
 
 def test_wrong_settings_are_told():
-    assert parse_settings(["modalities=text,face", "workers=3"]) == Settings(
+    assert read_settings(Settings, ["modalities=text,face", "workers=3"]) == Settings(
         3, False, ("face", "text")
     )
-    assert parse_settings(["allow_partial=true"]).workers >= 1
+    assert read_settings(Settings, ["allow_partial=true"]).workers >= 1
     for word, expected in (
         ("worker=2", "unknown setting 'worker=2'; known: workers="),
         ("2", "unknown setting '2'"),
@@ -390,7 +391,7 @@ def test_wrong_settings_are_told():
         ("modalities=", "modalities: expected some of"),
     ):
         with pytest.raises(ConfigError, match=expected):
-            parse_settings([word])
+            read_settings(Settings, [word])
 
 
 def test_places_that_will_not_do_are_told(corpus, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import mimetypes
 import os
 from collections import Counter
@@ -273,4 +274,4 @@ def _percent(share: float) -> str:
 
 def _factor(log_odds: float) -> str:
     """A change of log-odds as what the odds were multiplied by."""
-    return f"×{2.718281828**log_odds:.1f}"
+    return f"×{math.exp(log_odds):.1f}"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from multimodal_fer.crew import processors
+from multimodal_fer.crew import CrewError, processors
 from multimodal_fer.errors import MultimodalFerError
-from multimodal_fer.study.job import Reply, Setup, Worker, WorkerError, share_cores
+from multimodal_fer.study.job import Reply, Setup, Worker, share_cores
 
 LOCAL = "local"
 
@@ -67,7 +67,7 @@ def _import_ray() -> Any:
     try:
         import ray  # type: ignore[import-not-found]
     except ImportError:
-        raise WorkerError("Ray is not installed; pip install 'multimodal_fer[ray]'") from None
+        raise CrewError("Ray is not installed; pip install 'multimodal_fer[ray]'") from None
     return ray
 
 
@@ -79,7 +79,7 @@ def _start(ray: Any, address: str) -> None:
     try:
         ray.init(address=address, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise WorkerError(
+        raise CrewError(
             f"no Ray cluster answers at {address} ({error}); start one, or use --cluster local"
         ) from None
 
@@ -149,9 +149,9 @@ def _work(ray: Any, files: Sequence[str], setup: Setup, workers: int) -> Iterato
             team.give(hired, waiting.popleft())
 
 
-def _not_started(error: Exception) -> WorkerError:
+def _not_started(error: Exception) -> CrewError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return WorkerError(f"a Ray actor ended before it was ready ({reason}); try fewer workers")
+    return CrewError(f"a Ray actor ended before it was ready ({reason}); try fewer workers")
 
 
 def _share(resources: dict[str, float], workers: int, device: str) -> dict[str, float]:

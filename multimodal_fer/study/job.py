@@ -6,12 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from multimodal_fer.crew import take_share
+from multimodal_fer.crew import CrewError, take_share
 from multimodal_fer.errors import MultimodalFerError, SpeechUnavailableError
-
-
-class WorkerError(MultimodalFerError):
-    """Workers that cannot be started, or whose engine is missing."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Worker:
                 device=setup.device,
             )
         except ValueError as error:
-            raise WorkerError(str(error)) from None
+            raise CrewError(str(error)) from None
         if self.analyzer.recogniser is None and setup.speech_model not in ("auto", "none"):
             # One recording goes on without words; a study would mix sessions with and without them.
             raise SpeechUnavailableError(self.analyzer.speech_note or "no speech model")

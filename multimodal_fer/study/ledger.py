@@ -17,6 +17,7 @@ from multimodal_fer.files import file_hash, write_json, write_text
 from multimodal_fer.study.job import Setup, video_of
 from multimodal_fer.study.sessions import Session
 from multimodal_fer.types import Analysis
+from multimodal_fer.writers import record_json
 
 SESSIONS, VIDEOS, FINISHED = "sessions", "videos", ".finished"
 
@@ -74,14 +75,13 @@ class Ledger:
     def finish(self, file: str, key: str, record: dict[str, Any]) -> None:
         """Keep an answer. Raises `OutputError`, as where the disk is full."""
         path, entry = self.answer(file), self._entry(file)
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         pictures = bool(record["frames"]["times"])
         try:
             if self.setup.videos is None:
                 self.video(file).unlink(missing_ok=True)  # it shows an older answer
             for place in (path, entry):
                 place.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, text)
+            write_text(path, record_json(record))
             write_json(entry, {"key": key, "answer": file_hash(path), "pictures": pictures})
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from None

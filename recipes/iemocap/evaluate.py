@@ -37,8 +37,8 @@ from recipes.iemocap.labels import NUMBERS
 from recipes.iemocap.prepared import Prepared, load_prepared
 from recipes.iemocap.protocols import PROTOCOLS, deal_folds
 from recipes.iemocap.runs import TrainedFold, fold_digest, fold_folder, trained_folds
+from recipes.iemocap.settings import split_words
 from recipes.iemocap.targets import make_goal
-from recipes.iemocap.train import split_words
 
 RESULTS = "runs/iemocap-results"
 

@@ -13,8 +13,7 @@ from multimodal_fer.errors import ConfigError
 from multimodal_fer.files import file_hash
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.models.fusion import SMALLEST, Evidence, log_of
-from multimodal_fer.parcel import CONFIG
-from multimodal_fer.registry import find_weights, weights_folders
+from multimodal_fer.registry import find_weights, folder_here
 from recipes.iemocap.faces import FaceFeatures
 from recipes.iemocap.labels import NUMBERS
 from recipes.iemocap.prepared import Prepared
@@ -97,7 +96,7 @@ class Parts:
     """
 
     def __init__(self, names: Sequence[str], number: int, prepared: Prepared, device: str) -> None:
-        runs = [name for name in names if not is_weights(name)]
+        runs = [name for name in names if not folder_here(name)]
         trained = [TrainedFold(fold_folder(run, number), prepared, device) for run in runs]
         if not trained:
             raise ConfigError("parts: expected at least one run folder of a training, found none")
@@ -105,7 +104,7 @@ class Parts:
         shipped = [
             ShippedFace(name, self.first.fold, prepared, device)
             for name in names
-            if is_weights(name)
+            if folder_here(name)
         ]
         check_alike(trained, shipped, number)
         by_modality = {part.modality: part for part in (*shipped, *trained)}
@@ -133,12 +132,6 @@ class Parts:
     def digests(self) -> dict[str, str]:
         """Which weights the evidence is of."""
         return {name: trained.weights_digest for name, trained in self.parts.items()}
-
-
-def is_weights(name: str) -> bool:
-    """Whether a part is weights on this machine, to be taken as they are, and no run folder."""
-    places = [Path(name), *(folder / name for folder in weights_folders())]
-    return any((place / CONFIG).is_file() for place in places)
 
 
 def scores_among(log_scores: Tensor, own: Sequence[str], labels: Sequence[str]) -> Tensor:

@@ -206,7 +206,7 @@ def train_attention(
         print(f"late attention without session {session}, to choose the epoch", flush=True)
         run.go()
         state = load_checkpoint(run.folder / CHECKPOINT)
-        chosen.append(best_epoch(state, _Scored(own.keep, run.score)))
+        chosen.append(best_epoch(state, own.keep, run.score))
         model = _filled(build("late-attention", state["settings"]), result_state(state), 1.0)
         assert run.choosing is not None
         logits.append(fused_logits(model, run.choosing))
@@ -228,14 +228,6 @@ def train_attention(
         "turns": len(joined.turns),
     }
     return Final(model, temperature, record)
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """What `best_epoch` asks of a configuration."""
-
-    keep: str
-    score: str
 
 
 def median_epoch(chosen: Sequence[int]) -> int:

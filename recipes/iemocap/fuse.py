@@ -32,6 +32,7 @@ from multimodal_fer.labels import MODALITIES
 from multimodal_fer.metrics import classification_report, fit_temperature
 from multimodal_fer.models import build
 from multimodal_fer.models.fusion import Evidence, LateAttention, drop_modalities, fusion_loss
+from multimodal_fer.registry import folder_here
 from multimodal_fer.run import CHECKPOINT, Run, result_state, training_record
 from multimodal_fer.training import (
     Workers,
@@ -42,10 +43,11 @@ from multimodal_fer.training import (
     seed_everything,
     workers,
 )
-from recipes.iemocap.evidence import Joined, Parts, is_weights
+from recipes.iemocap.evidence import Joined, Parts
 from recipes.iemocap.prepared import Prepared, load_prepared
 from recipes.iemocap.runs import fold_digest, fold_folder, load_state, trained_folds
-from recipes.iemocap.train import fold_numbers, split_words
+from recipes.iemocap.settings import split_words
+from recipes.iemocap.train import fold_numbers
 
 USUAL = Path(__file__).parent / "systems" / "fusion.toml"
 HALVES = (0, 1)
@@ -296,7 +298,7 @@ def fuse(config: FuseConfig, folds: str = "all") -> Path:
             "parts: expected run folders, as parts=runs/iemocap-face,runs/iemocap-speech"
         )
     prepared = load_prepared(config.data)
-    there = [set(trained_folds(run)) for run in config.runs if not is_weights(run)]
+    there = [set(trained_folds(run)) for run in config.runs if not folder_here(run)]
     if not there:
         raise ConfigError("parts: expected at least one run folder of a training, found none")
     common = sorted(set.intersection(*there))

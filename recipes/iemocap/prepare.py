@@ -16,7 +16,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from recipes.iemocap.dialogs import (
 )
 from recipes.iemocap.prepared import Prepared, load_prepared
 from recipes.iemocap.release import find_release, list_release, refuse_inside
+from recipes.iemocap.settings import read_settings
 from recipes.iemocap.store import (
     COMMAND,
     DIALOGS,
@@ -78,11 +79,20 @@ class Settings:
     allow_partial: bool = False  # go on with other than the published counts
     modalities: tuple[str, ...] = MODALITIES
 
+    def __post_init__(self) -> None:
+        if not self.modalities or not set(self.modalities) <= set(MODALITIES):
+            raise ConfigError(
+                f"modalities: expected some of {','.join(MODALITIES)}, found "
+                f"{','.join(self.modalities)!r}"
+            )
+        kept = tuple(name for name in MODALITIES if name in self.modalities)
+        object.__setattr__(self, "modalities", kept)
+
 
 def main(source: str, output: str, *words: str) -> None:
     """The command line."""
     try:
-        prepare(source, output, parse_settings(words))
+        prepare(source, output, read_settings(Settings, words))
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on")
 
@@ -243,46 +253,6 @@ def alone_in(folder: Path) -> Iterator[None]:
             except OSError:
                 pass  # some network file systems have no locks
         yield
-
-
-# --- settings ---
-
-
-def parse_settings(words: Sequence[str]) -> Settings:
-    """Settings from `name=value` words. Raises `ConfigError` for any that is not known."""
-    readers: dict[str, Callable[[str], Any]] = {
-        "workers": _read_number,
-        "allow_partial": _read_switch,
-        "modalities": _read_modalities,
-    }
-    values = {}
-    for word in words:
-        name, separator, text = word.partition("=")
-        if not separator or name not in readers:
-            known = ", ".join(f"{name}=..." for name in readers)
-            raise ConfigError(f"unknown setting {word!r}; known: {known}")
-        values[name] = readers[name](text)
-    return Settings(**values)
-
-
-def _read_number(text: str) -> int:
-    if not text.isdecimal():
-        raise ConfigError(f"workers: expected a number, or 0 for no other process, found {text!r}")
-    return int(text)
-
-
-def _read_switch(text: str) -> bool:
-    switches = {"1": True, "true": True, "0": False, "false": False}
-    if text.lower() not in switches:
-        raise ConfigError(f"allow_partial: expected 1 or 0, found {text!r}")
-    return switches[text.lower()]
-
-
-def _read_modalities(text: str) -> tuple[str, ...]:
-    named = {name.strip() for name in text.split(",")}
-    if not named <= set(MODALITIES):
-        raise ConfigError(f"modalities: expected some of {','.join(MODALITIES)}, found {text!r}")
-    return tuple(name for name in MODALITIES if name in named)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class TrainedFold:
         self.folder, self.prepared = folder, prepared
         self.config = TrainConfig(**state["config"])
         self.record = training_record(state)
-        self.best_epoch = best_epoch(state, self.config)
+        self.best_epoch = best_epoch(state, self.config.keep, self.config.score)
         self.system: System = SYSTEMS[self.config.model]
         self.goal = make_goal(self.config)
         self.fold = checked_fold(folder, prepared, state)
@@ -117,11 +117,11 @@ class TrainedFold:
         return log_scores_of(output, self.temperature)
 
 
-def best_epoch(state: Mapping[str, Any], config: Any) -> int:
+def best_epoch(state: Mapping[str, Any], keep: str, score: str) -> int:
     """After how many epochs the weights that a training came to were taken."""
-    if config.keep == "last":
+    if keep == "last":
         return len(state["epochs"])
-    scores = [row[config.score] for row in state["epochs"]]
+    scores = [row[score] for row in state["epochs"]]
     return 1 + scores.index(max(scores))
 
 

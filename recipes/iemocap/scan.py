@@ -29,7 +29,7 @@ from multimodal_fer.parcel import (
 )
 from multimodal_fer.training import run_command
 from recipes.iemocap.prepared import Prepared, load_prepared
-from recipes.iemocap.train import split_words
+from recipes.iemocap.settings import split_words
 from recipes.iemocap.transcripts import normalised
 
 SHORTEST = 4  # words; people say "okay" and "I don't know" everywhere
@@ -120,8 +120,8 @@ class Scanner:
         except ValueError:
             yield from self._lines(text)
             return
-        for strings in (text for text in _strings(value)):
-            yield from self._words(strings)
+        for string in _strings(value):
+            yield from self._words(string)
         yield from _of_turns(value)
 
     def _lines(self, text: str) -> Iterator[str]:

@@ -46,3 +46,15 @@ def _read(name: str, text: str, usual: Any) -> Any:
     if isinstance(usual, tuple):
         return tuple(part for part in text.split(",") if part)
     return text
+
+
+def split_words(words: Sequence[str], **defaults: str) -> tuple[dict[str, str], list[str]]:
+    """Words of the command line that are about this sitting only, and the settings."""
+    values, rest = dict(defaults), []
+    for word in words:
+        name, separator, text = word.partition("=")
+        if separator and name in values:
+            values[name] = text
+        else:
+            rest.append(word)
+    return values, rest

@@ -12,7 +12,6 @@ devices, start the command with another `fold` on each.
 import math
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from recipes.iemocap.networks import SYSTEMS, Batch, build_network
 from recipes.iemocap.prepared import Prepared, load_prepared
 from recipes.iemocap.protocols import PARTS, Fold, deal_folds, whole_fold
 from recipes.iemocap.runs import fold_digest, fold_folder
+from recipes.iemocap.settings import split_words
 from recipes.iemocap.targets import make_goal
 
 ABOUT = "about.json"
@@ -259,18 +259,6 @@ def fold_numbers(text: str, count: int) -> list[int]:
     if not text.isdecimal():
         raise ConfigError(f"fold: expected a number from 0 to {count - 1}, or all, found {text!r}")
     return [int(text)]
-
-
-def split_words(words: Sequence[str], **defaults: str) -> tuple[dict[str, str], list[str]]:
-    """Words of the command line that are about this sitting only, and the settings."""
-    values, rest = dict(defaults), []
-    for word in words:
-        name, separator, text = word.partition("=")
-        if separator and name in values:
-            values[name] = text
-        else:
-            rest.append(word)
-    return values, rest
 
 
 def train(config: TrainConfig, folds: str = "all") -> Path:
