@@ -30,6 +30,7 @@ FOLDED = (
 # From the published encoder to ours, one change at a time.
 LADDER = (
     ("ladder-are", "ARE as published: MFCC, last state, prosody (Yoon et al. 2018)"),
+    ("ladder-frames", "without prosody, torch's recurrent unit of 128"),
     ("ladder-normalised", "+ frames without each utterance's mean, scaled"),
     ("ladder-bidirectional", "+ both directions"),
     ("ladder-attention", "+ attentive statistics over time"),
