@@ -13,7 +13,7 @@ from multimodal_fer.coverage import measure_coverage
 from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import MediaError, SpeechUnavailableError
 from multimodal_fer.hub import DEFAULT_BUNDLE, Bundle, find_weights, load_bundle
-from multimodal_fer.judging import Judge, Judged, cut_sound, judged_face, judged_in, overall
+from multimodal_fer.judging import Judge, Judged, cut_sound, judged_face, judged_in
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.media import FRAME_RATE, iter_audio, iter_frames, probe
 from multimodal_fer.models.inference import for_inference
@@ -26,6 +26,7 @@ from multimodal_fer.types import (
     Segment,
     Transcript,
     Window,
+    overall,
     strongest,
 )
 from multimodal_fer.vocabulary import LONGEST

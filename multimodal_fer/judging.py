@@ -160,17 +160,6 @@ def mean_of(window: Mapping[str, Judged], labels: Sequence[str]) -> Joint:
     return Joint(mean_scores(folded), attention)
 
 
-def overall(segments: Sequence[Segment]) -> Scores:
-    """The mean over all windows that could be judged, each counting by its length."""
-    judged = [segment for segment in segments if segment.scores]
-    weights = [max(segment.end - segment.start, 1e-3) for segment in judged]
-    total = sum(weights)
-    return {
-        label: sum(w * s.scores[label] for w, s in zip(weights, judged, strict=True)) / total
-        for label in (judged[0].scores if judged else ())
-    }
-
-
 def _joint(
     window: Mapping[str, Judged], scores: list[float], weights: list[float], fusion: Any
 ) -> Joint:

@@ -5,7 +5,7 @@ Boxes are left, top, right, bottom in pixels of the upright frame with square pi
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -130,6 +130,11 @@ class Segment:
     attention: Scores
     coverage: Scores
     by_modality: dict[str, Scores | None]
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts, as its weight in a mean: never nothing."""
+        return max(self.end - self.start, 1e-3)
 
     @property
     def conflict(self) -> tuple[str, ...]:
@@ -263,6 +268,16 @@ class Analysis:
             ),
             warnings=tuple(record["warnings"]),
         )
+
+
+def overall(segments: Sequence[Segment]) -> Scores:
+    """The mean over all windows that could be judged, each counting by its length."""
+    judged = [segment for segment in segments if segment.scores]
+    total = sum(segment.seconds for segment in judged)
+    return {
+        label: sum(segment.seconds * segment.scores[label] for segment in judged) / total
+        for label in (judged[0].scores if judged else ())
+    }
 
 
 def strongest(scores: Mapping[str, float]) -> str | None:

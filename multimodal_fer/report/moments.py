@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from multimodal_fer.baseline import FUSED, Baseline
 from multimodal_fer.labels import PLEASANT, UNPLEASANT
-from multimodal_fer.types import Analysis, Scores, Segment, strongest
+from multimodal_fer.types import Analysis, Scores, Segment, overall, strongest
 
 MOST = 5
 LEAST_SHIFT = 0.35  # of the probability that must move from one window to the next to be told
@@ -92,17 +92,12 @@ def _stretches(
     level = (1 + at_rest) / 2
     moments = []
     for first, run in _runs(segments, lambda segment: _sum(segment.scores, labels) > level):
-        seconds = [max(segment.end - segment.start, 1e-3) for segment in run]
-        total = sum(seconds)
-        means = {
-            label: sum(s.scores[label] * t for s, t in zip(run, seconds, strict=True)) / total
-            for label in run[0].scores
-        }
+        means, total = overall(run), sum(segment.seconds for segment in run)
         mostly = strongest({label: means[label] for label in means if label in labels}) or ""
         sentence = f"{_lasting(run)} mostly {mostly}, {means[mostly]:.0%} on average{_quote(run)}"
         # Long and strong both count, but five minutes of slight dismay do not hide a burst of anger.
         excess = (_sum(means, labels) - level) * min(total, 20.0) ** 0.5
-        trust = sum(_trust(s) * t for s, t in zip(run, seconds, strict=True)) / total
+        trust = sum(_trust(segment) * segment.seconds for segment in run) / total
         title = f"{manner} stretch"
         moments.append(_moment(title, first, run, sentence, excess * trust, mostly))
     return moments

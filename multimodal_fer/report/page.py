@@ -257,10 +257,8 @@ def _facts(analysis: Analysis) -> dict[str, Any]:
 
 def _mean_attention(judged: Sequence[Segment], name: str) -> float:
     """How much a modality counted over all, each window by its length."""
-    seconds = [max(segment.end - segment.start, 1e-3) for segment in judged]
-    shares = [segment.attention.get(name, 0.0) for segment in judged]
-    total = sum(t * share for t, share in zip(seconds, shares, strict=True))
-    return total / sum(seconds) if judged else 0.0
+    counted = sum(segment.seconds * segment.attention.get(name, 0.0) for segment in judged)
+    return counted / sum(segment.seconds for segment in judged) if judged else 0.0
 
 
 def _leading(scores: Scores) -> list[tuple[str, float]]:
