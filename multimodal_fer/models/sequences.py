@@ -49,6 +49,11 @@ def run_gru(layer: nn.GRU, steps_BTD: Tensor, lengths_B: Tensor) -> tuple[Tensor
         return _gru_for_onnx(layer, steps_BTD, lengths_B)
     if steps_BTD.device.type == "cpu":
         return _gru_on_cpu(layer, steps_BTD, lengths_B)
+    return _gru_packed(layer, steps_BTD, lengths_B)
+
+
+def _gru_packed(layer: nn.GRU, steps_BTD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    """By torch's packed sequences, for which accelerators have kernels of their own."""
     packed = pack_padded_sequence(
         steps_BTD, lengths_B.cpu(), batch_first=True, enforce_sorted=False
     )
