@@ -46,6 +46,19 @@ def test_networks_of_a_fixed_size_enlarge_their_input(name):
     torch.testing.assert_close(direct, prepared)
 
 
+def test_mini_xception_learns_channels_last():
+    """As training lays it out: its gradient has ended the process on some processors."""
+    torch.manual_seed(0)
+    model = build("mini-xception", {}).eval()
+    images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8)
+    gradients = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model.to(memory_format=layout).zero_grad()
+        model(images).logits.square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
 def test_vgg19_and_resnet18_look_at_the_middle_44_pixels():
     torch.manual_seed(0)
     model = build("resnet18", {}).eval()
