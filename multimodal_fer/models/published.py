@@ -139,7 +139,7 @@ class XceptionModule(nn.Module):
     """Two separable convolutions and a pooling beside a strided 1x1 convolution (Chollet 2017).
 
     Every second pixel is taken before the 1x1 convolution: the same numbers, and oneDNN 3.12 writes where it
-    must not in the gradient of a strided one over eight channels or fewer, channels last, with AVX-512.
+    must not in the gradient of a strided one over few channels of a wide map, channels last, with AVX-512.
     """
 
     def __init__(self, inputs: int, outputs: int):
