@@ -256,6 +256,22 @@ def test_every_scheme_trains(corpus, tmp_path, scheme):
     assert 0 < epoch["loss"] < 5
 
 
+def test_training_in_bfloat16_learns_like_float32_and_keeps_its_weights_exact(corpus, tmp_path):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        run = tmp_path / precision
+        config = TrainConfig(
+            data=str(corpus / "ferplus.npz"), run=str(run), epochs=3, batch=16, limit=32,
+            settings={"widths": [16, 16], "blocks": [1, 1]}, precision=precision,
+        )  # fmt: skip
+        train(config)
+        losses[precision] = [epoch["loss"] for epoch in json.loads((run / "log.json").read_text())]
+        _, model, _ = load_any(str(run))
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+
+
 def test_losses_by_hand():
     logits = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]]).log()
     targets = torch.tensor([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]])
@@ -332,7 +348,7 @@ def test_a_missing_archive_and_scheme_are_named(tmp_path):
     config = TrainConfig(data=str(tmp_path / "none.npz"))
     with pytest.raises(DataError, match=r"none\.npz: cannot be read .*recipes\.ferplus\.prepare"):
         load_examples(config, "train", SCHEMES["majority"], torch.device("cpu"))
-    for key in ("scheme", "augmentation", "optimizer", "schedule", "keep"):
+    for key in ("scheme", "augmentation", "optimizer", "schedule", "keep", "precision"):
         with pytest.raises(ConfigError, match=f"unknown {key} 'none such'"):
             load_config(TrainConfig, CONFIG, [f"{key}=none such"])
 

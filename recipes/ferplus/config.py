@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from multimodal_fer.devices import PRECISIONS
 from multimodal_fer.errors import ConfigError
 from recipes.ferplus.augment import AUGMENTATIONS
 from recipes.ferplus.optimisation import OPTIMIZERS, SCHEDULES
@@ -42,6 +43,7 @@ class TrainConfig:
     patience: int = 0  # stop after this many epochs without a better one; 0 is never
     seed: int = 1
     device: str = "auto"
+    precision: str = "auto"  # of the logits: one of PRECISIONS, see mixed_precision
     limit: int = 0  # use only the first images of each split; 0 means all
 
     def __post_init__(self) -> None:
@@ -51,6 +53,7 @@ class TrainConfig:
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
             "keep": ("last", "best"),
+            "precision": PRECISIONS,
         }
         for key, values in known.items():
             if getattr(self, key) not in values:

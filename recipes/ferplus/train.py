@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from multimodal_fer.devices import mixed_precision
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import FaceNetwork, build
@@ -130,9 +131,7 @@ class FaceRun(Run):
                 continue
             images = augment(self.training.images[own], policy, generator, size)
             targets = self.training.targets[own] * weights
-            with torch.autocast(
-                group.device.type, torch.bfloat16, enabled=group.device.type == "cuda"
-            ):
+            with mixed_precision(group.device, config.precision):
                 logits = self.parallel(images).logits
             loss = self.scheme.loss(logits.float(), targets, generator)
             self.step(loss)

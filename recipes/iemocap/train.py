@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from multimodal_fer.devices import mixed_precision
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.files import write_json
 from multimodal_fer.run import CHECKPOINT, Run
@@ -172,7 +173,7 @@ class FoldRun(Run):
             for pick, chance in zip(picks.tolist(), chances, strict=True)
         ]
         batch = collate(items, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with mixed_precision(device):
             logits = self._judge(batch, generator)
         loss = self.goal.loss(logits.float(), self.targets[picks].to(device))
         self.optimizer.zero_grad(set_to_none=True)
