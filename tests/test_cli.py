@@ -62,7 +62,8 @@ def test_all_formats_of_the_sample(tmp_path):
     assert [float(row["time"]) for row in frames] == answer["frames"]["times"]
     assert {row["reason"] for row in frames if not row["face_id"]} == {"no face found"}
     srt = (tmp_path / "out" / "sample.srt").read_text()
-    assert srt.startswith("1\n00:00:00,") and "I found it in the menu." in srt
+    srt = srt.replace("In the end,", "In the end")  # some processors hear a comma there
+    assert srt.startswith("1\n00:00:00,") and "In the end I found it in the menu." in srt
     vtt = (tmp_path / "out" / "sample.vtt").read_text()
     assert vtt.startswith("WEBVTT\n\n00:00:00.") and "[happiness" in vtt
     assert "expressed" in result.stdout and "happiness" in result.stdout

@@ -74,9 +74,9 @@ def test_the_sample_is_heard_and_seen(sample):
     answer = sample.to_dict()
     check_schema(answer)
     spoken = [segment["text"] for segment in answer["segments"] if segment["text"]]
-    # Whisper's commas differ between processors.
-    assert [text.replace(",", "") for text in spoken] == [
-        "I looked for the search button but I could not find it anywhere.",
+    spoken[1] = spoken[1].replace("end,", "end")  # some processors hear a comma there
+    assert spoken == [
+        "I looked for the search button, but I could not find it anywhere.",
         "In the end I found it in the menu.",
         "From there it was very easy and I really like the new design.",
     ]
