@@ -31,9 +31,12 @@ from multimodal_fer.types import (
 )
 from multimodal_fer.vocabulary import LONGEST
 from multimodal_fer.watching import Seen, Watcher, describe_absences
-from multimodal_fer.windows import make_windows
+from multimodal_fer.windows import make_windows, voice_spans
 
 READABLE = 0.4  # share of a text's words that must be known to judge it
+# Mean confidence of words under which they are not judged: what an English model makes of Polish speech is
+# under it in 19 of 20 utterances, of English sentences none in 57.
+CONFIDENT = 0.6
 HEADER_TOLERANCE = 0.5  # seconds between what a header says and what is there that mean nothing
 
 Progress = Callable[[str, float, float], None]  # stage, seconds done, seconds in all
@@ -191,7 +194,7 @@ class Analyzer:
         if heard.duration == 0:
             warn("the sound track holds nothing that can be decoded")
         elif not heard.spans:
-            warn("nobody speaks in this recording")
+            warn("no speech was found in this recording")
         elif self.speech_note:
             warn(self.speech_note)
         elif self.recogniser and not heard.words:
@@ -229,7 +232,8 @@ class Analyzer:
         voices: dict[int, Judged] = {}
         if self.bundle.voice is not None and any(window.spoken for window in windows):
             # A second reading of the sound alone: the windows are not known before the words are.
-            voices = self.judge.voices(cut_sound(iter_audio(media.path), windows))
+            spans = voice_spans(windows, heard.duration)
+            voices = self.judge.voices(cut_sound(iter_audio(media.path), spans))
         words = self._read(windows, heard.language, warn)
         chosen = [self._choose_face(window, seen) for window in windows]
         faces = {
@@ -240,32 +244,30 @@ class Analyzer:
         by_modality = {"face": faces, "voice": voices, "text": words}
         evidence = [judged_in(number, by_modality) for number in range(len(windows))]
         spoken = heard.by_modality()
-        return [
-            self.judge.segment(
-                window,
-                track,
-                found,
-                joint,
-                measure_coverage(window.start, window.end, spoken, seen, track),
-            )
-            for window, (track, _, _), found, joint in zip(
-                windows, chosen, evidence, self.judge.together(evidence), strict=True
-            )
-        ]
+        segments = []
+        for number, joint in enumerate(self.judge.together(evidence)):
+            window, track = windows[number], chosen[number][0]
+            coverage = measure_coverage(window.start, window.end, spoken, seen, track)
+            if number not in words:
+                coverage["text"] = 0.0
+            segments.append(self.judge.segment(window, track, evidence[number], joint, coverage))
+        return segments
 
     def _read(
         self, windows: Sequence[Window], language: str | None, warn: Callable[[str], None]
     ) -> dict[int, Judged]:
-        """What the words of each window express, where they are in a language that the bundle reads."""
-        texts = {number: window.text for number, window in enumerate(windows) if window.text}
+        """Return what the words of each window express, if they are sure and in a language that is read."""
         reader = self.bundle.text
-        if reader is None or not texts:
+        if reader is None or not any(window.text for window in windows):
             return {}
         known = " or ".join(reader.network.config.languages)
         if language is not None and language not in reader.network.config.languages:
             warn(
                 f"the words are not judged: their language is {language}, the bundle reads {known}"
             )
+            return {}
+        texts = sure_texts(windows, warn)
+        if not texts:
             return {}
         share = reader.known_share(" ".join(texts.values()))
         if share < READABLE:
@@ -304,6 +306,10 @@ class Analyzer:
         coverage = measure_coverage(0.0, duration, heard.by_modality(), seen)
         present = [name for name in MODALITIES if coverage[name] > 0]
         warnings += _missing_parts(self.bundle, present)
+        read = sum(segment.seconds * segment.coverage["text"] for segment in segments)
+        coverage["text"] = min(
+            1.0, read / max(duration, 1e-6)
+        )  # words that were not judged do not count
         scores = overall(segments)
         if not scores:
             warnings.append("nothing in this recording could be judged, so no emotion is given")
@@ -326,6 +332,35 @@ class Analyzer:
             transcript=transcript,
             warnings=tuple(dict.fromkeys(warnings)),
         )
+
+
+def sure_texts(windows: Sequence[Window], warn: Callable[[str], None]) -> dict[int, str]:
+    """Return the text of each window whose words the recogniser was sure of; written words always are.
+
+    A model that knows English only makes English sentences of any language: the confidence of its words
+    is the one sign of it.
+    """
+    texts = {number: window.text for number, window in enumerate(windows) if window.text}
+    confidences = {number: windows[number].confidence for number in texts}
+    known = {number: value for number, value in confidences.items() if value is not None}
+    if not known:
+        return texts
+    lengths = {number: windows[number].end - windows[number].start for number in known}
+    total = sum(lengths.values()) or 1.0
+    mean = sum(known[number] * lengths[number] for number in known) / total
+    if mean < CONFIDENT:
+        warn(
+            f"the words are not judged: the speech model was not sure of them (mean confidence {mean:.2f}, "
+            f"at least {CONFIDENT} is needed); is it another language than the model knows, or noisy?"
+        )
+        return {}
+    unsure = [number for number, value in known.items() if value < CONFIDENT]
+    if unsure:
+        warn(
+            f"the words of {len(unsure)} of {len(known)} utterances are not judged: the speech model was "
+            "not sure of them"
+        )
+    return {number: text for number, text in texts.items() if number not in unsure}
 
 
 def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str], None]) -> float:

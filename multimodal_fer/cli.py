@@ -295,7 +295,7 @@ def _print_table(answer: "Analysis") -> None:
             f"{segment.start:.1f}–{segment.end:.1f}",
             _verdict(segment) + (f"\n{' ≠ '.join(segment.conflict)}" if segment.conflict else ""),
             *(weights.get(name, "–") for name in MODALITIES),
-            segment.text or "",
+            segment.text or ("(speech without recognised words)" if segment.spoken else ""),
         )
     if answer.segments:
         console.print("each row: seconds, what is expressed, how much each modality counted")

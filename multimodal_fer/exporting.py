@@ -72,8 +72,7 @@ class FusionGraph(nn.Module):
                 self.network.modalities, parts[::2], parts[1::2], strict=True
             )
         }
-        fused = self.network(evidence, present_BM)
-        return (fused.logits / self.network.config.temperature).softmax(1), fused.attention
+        return self.network.predict(evidence, present_BM)
 
 
 @dataclass(frozen=True)

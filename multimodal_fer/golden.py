@@ -83,7 +83,7 @@ def golden_evidence(model: LateAttention) -> tuple[dict[str, Evidence], Tensor]:
     evidence = {
         name: Evidence(
             waves(model.config.embeddings[name], shift),
-            waves(model.config.part_labels[name], shift).log_softmax(1),
+            waves(len(model.config.part_labels[name]), shift).log_softmax(1),
         )
         for shift, name in enumerate(model.modalities, start=1)
     }

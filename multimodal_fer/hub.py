@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from multimodal_fer.errors import DataError, WeightsError
 from multimodal_fer.files import file_hash, write_json
 from multimodal_fer.golden import golden_logits
-from multimodal_fer.labels import MODALITIES
+from multimodal_fer.labels import MODALITIES, map_labels
 from multimodal_fer.models import FaceNetwork, build
 from multimodal_fer.models.fusion import LateAttention
 from multimodal_fer.models.sketch import sketch
@@ -60,6 +60,12 @@ class Bundle:
     fusion: LateAttention | None = None
 
     @property
+    def part_labels(self) -> dict[str, tuple[str, ...]]:
+        """The labels of each modality's part, in the order of its scores."""
+        parts = {"face": self.face, "voice": self.voice, "text": self.text and self.text.network}
+        return {name: tuple(part.config.labels) for name, part in parts.items() if part is not None}
+
+    @property
     def version(self) -> str:
         """Name and content, as it stands in every answer."""
         return f"{self.name}@{self.digest[:12]}"
@@ -84,7 +90,52 @@ def load_bundle(
     labels, unsure_below, parts = _bundle_settings(folder, config)
     loaded = {part: _load_part(folder.parent, part, pinned) for part, pinned in parts.items()}
     digest = file_hash(folder / CONFIG)
-    return Bundle(folder.name, digest, labels, unsure_below, **loaded)
+    bundle = Bundle(folder.name, digest, labels, unsure_below, **loaded)
+    _check_labels(folder, bundle)
+    if bundle.fusion is not None:
+        _check_fusion(folder, bundle, parts)
+    return bundle
+
+
+def _check_labels(folder: Path, bundle: Bundle) -> None:
+    """Refuse a bundle in which the scores of a part have no place in the answer."""
+    if bundle.fusion is not None:
+        found = bundle.fusion.config.labels
+        if set(found) != set(bundle.labels):
+            raise WeightsError(
+                f"{folder}: its fusion answers with {', '.join(found)}, the bundle with "
+                f"{', '.join(bundle.labels)}; save the bundle again with a fusion that fits"
+            )
+        return
+    for modality, own in bundle.part_labels.items():
+        try:
+            map_labels(own, bundle.labels)
+        except KeyError as error:
+            raise WeightsError(
+                f"{folder}: its part {modality} answers with {error}, which is none of the bundle's "
+                f"labels ({', '.join(bundle.labels)}) and counts as none of them; a fusion or other "
+                "labels are needed"
+            ) from None
+
+
+def _check_fusion(folder: Path, bundle: Bundle, pinned: Mapping[str, Any]) -> None:
+    """Refuse a fusion that has learnt from other parts than those that the bundle holds."""
+    assert bundle.fusion is not None
+    learnt_from = read_config(folder.parent / pinned["fusion"]["model"]).get("parts", {})
+    for modality in bundle.fusion.modalities:
+        own = bundle.part_labels.get(modality)
+        expected = bundle.fusion.config.part_labels[modality]
+        if own is not None and set(own) != set(expected):
+            raise WeightsError(
+                f"{folder}: its fusion expects a part {modality} with the labels {', '.join(expected)}, "
+                f"found {', '.join(own)}; train the fusion on this part"
+            )
+        digest = learnt_from.get(modality)
+        if own is not None and digest is not None and pinned[modality]["files"][WEIGHTS] != digest:
+            raise WeightsError(
+                f"{folder}: its fusion has learnt from other weights of the part {modality} than "
+                f"{pinned[modality]['model']}; train the fusion on this part"
+            )
 
 
 def _bundle_settings(

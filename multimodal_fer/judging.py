@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from multimodal_fer.faces import mean_scores
 from multimodal_fer.hub import Bundle
-from multimodal_fer.labels import FER_PLUS_TO_OPEN7, MODALITIES, fold_scores
+from multimodal_fer.labels import MODALITIES, fold_scores, map_labels
 from multimodal_fer.media import SAMPLE_RATE, Waveform
 from multimodal_fer.models.fusion import Evidence, log_of
 from multimodal_fer.models.output import Output
 from multimodal_fer.models.sequences import pad
 from multimodal_fer.types import FaceTrack, Scores, Segment, Window, strongest
+from multimodal_fer.windows import Span
 
 VOICES_AT_ONCE = 8  # waveforms judged together
 MIN_VOICE = 0.2  # seconds; less says nothing of how something is said
@@ -82,11 +83,12 @@ class Judge:
         )
         evidence = {name: self._evidence(name, judged) for name in fusion.modalities}
         with torch.inference_mode():
-            fused = fusion(evidence, present_BM.to(self.device))
-        scores_BK = (fused.logits / fusion.config.temperature).softmax(1).cpu()
+            scores_BK, attention_BM = fusion.predict(evidence, present_BM.to(self.device))
         return [
-            _joint(window, scores, fused.attention[row].tolist(), fusion)
-            for row, (window, scores) in enumerate(zip(judged, scores_BK.tolist(), strict=True))
+            self._joint(window, scores, attention)
+            for window, scores, attention in zip(
+                judged, scores_BK.tolist(), attention_BM.tolist(), strict=True
+            )
         ]
 
     def segment(
@@ -111,6 +113,7 @@ class Judge:
             by_modality={
                 name: judged[name].scores if name in judged else None for name in MODALITIES
             },
+            spoken=window.spoken,
         )
 
     def is_unsure(self, scores: Scores) -> bool:
@@ -121,13 +124,26 @@ class Judge:
         """Rows for all windows, zeros where the modality is absent."""
         assert self.bundle.fusion is not None
         config = self.bundle.fusion.config
+        labels = config.part_labels[name]
         embedding = torch.zeros(len(judged), config.embeddings[name])
-        scores = torch.zeros(len(judged), config.part_labels[name])
+        scores = torch.zeros(len(judged), len(labels))
         for row, window in enumerate(judged):
             if name in window:
                 embedding[row] = torch.from_numpy(window[name].embedding)
-                scores[row] = torch.tensor(list(window[name].scores.values()))
+                scores[row] = torch.tensor([window[name].scores[label] for label in labels])
         return Evidence(embedding.to(self.device), log_of(scores).to(self.device))
+
+    def _joint(
+        self, window: Mapping[str, Judged], scores: list[float], weights: list[float]
+    ) -> Joint:
+        """Return the fused scores in the order of the bundle's labels."""
+        assert self.bundle.fusion is not None
+        if not window:
+            return Joint({}, {})
+        attention: Scores = dict.fromkeys(MODALITIES, 0.0)
+        attention.update(zip(self.bundle.fusion.modalities, weights, strict=True))
+        by_name = dict(zip(self.bundle.fusion.config.labels, scores, strict=True))
+        return Joint({label: by_name[label] for label in self.bundle.labels}, attention)
 
 
 def judged_rows(output: Output, config: Any) -> list[Judged]:
@@ -155,36 +171,30 @@ def mean_of(window: Mapping[str, Judged], labels: Sequence[str]) -> Joint:
     """Without a fusion part: the mean of the scores of what is present."""
     if not window:
         return Joint({}, {})
-    folded = [fold_scores(part.scores, labels, FER_PLUS_TO_OPEN7) for part in window.values()]
+    folded = [
+        fold_scores(part.scores, labels, map_labels(tuple(part.scores), labels))
+        for part in window.values()
+    ]
     attention = {name: 1 / len(window) if name in window else 0.0 for name in MODALITIES}
     return Joint(mean_scores(folded), attention)
 
 
-def _joint(
-    window: Mapping[str, Judged], scores: list[float], weights: list[float], fusion: Any
-) -> Joint:
-    if not window:
-        return Joint({}, {})
-    attention: Scores = dict.fromkeys(MODALITIES, 0.0)
-    attention.update(zip(fusion.modalities, weights, strict=True))
-    return Joint(dict(zip(fusion.config.labels, scores, strict=True)), attention)
-
-
 def cut_sound(
-    blocks: Iterable[tuple[float, Waveform]], windows: Sequence[Window]
+    blocks: Iterable[tuple[float, Waveform]], spans: Mapping[int, Span]
 ) -> Iterator[tuple[int, Waveform]]:
-    """The sound of each spoken window, numbered, from a stream of blocks; windows are in time order.
+    """Yield the sound of each numbered span, in seconds and in time order, from a stream of blocks.
 
-    A window's sound is given once its end is heard, so little more than a block and a window is held.
+    A span's sound is given once its end is heard, so little more than a block and a span is held; spans
+    may overlap.
     """
-    waiting = [(number, window) for number, window in enumerate(windows) if window.spoken]
+    waiting = list(spans.items())
     held, offset = numpy.zeros(0, numpy.float32), 0.0
     for start, block in blocks:
         held = numpy.concatenate([held, block])
         reached = start + len(block) / SAMPLE_RATE
-        while waiting and waiting[0][1].end <= reached:
+        while waiting and waiting[0][1][1] <= reached:
             yield from _cut(waiting.pop(0), held, offset)
-        kept_from = min(waiting[0][1].start, reached) if waiting else reached
+        kept_from = min(waiting[0][1][0], reached) if waiting else reached
         held = held[max(0, round((kept_from - offset) * SAMPLE_RATE)) :]
         offset = reached - len(held) / SAMPLE_RATE
     for rest in waiting:
@@ -192,10 +202,10 @@ def cut_sound(
 
 
 def _cut(
-    numbered: tuple[int, Window], held: Waveform, offset: float
+    numbered: tuple[int, Span], held: Waveform, offset: float
 ) -> Iterator[tuple[int, Waveform]]:
-    number, window = numbered
-    first, last = (round((time - offset) * SAMPLE_RATE) for time in (window.start, window.end))
+    number, span = numbered
+    first, last = (round((time - offset) * SAMPLE_RATE) for time in span)
     waveform = held[max(first, 0) : max(last, 0)]
     if len(waveform) >= MIN_VOICE * SAMPLE_RATE:
         yield number, waveform

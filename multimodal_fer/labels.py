@@ -122,6 +122,20 @@ TEXT_TO_OPEN7 = {
 }
 
 
+def map_labels(own: Sequence[str], target: Sequence[str]) -> dict[str, str]:
+    """Map each of a part's labels to the label of the answer that it counts as.
+
+    Raises `KeyError` for a label that the answer has no place for.
+    """
+    mapping = {}
+    for label in own:
+        counts_as = label if label in target else FER_PLUS_TO_OPEN7.get(label)
+        if counts_as not in target:
+            raise KeyError(label)
+        mapping[label] = counts_as
+    return mapping
+
+
 def fold_scores(
     scores: Mapping[str, float], target: Sequence[str], mapping: Mapping[str, str]
 ) -> dict[str, float]:

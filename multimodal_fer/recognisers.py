@@ -29,7 +29,7 @@ class Recognition(NamedTuple):
 
 
 class Recogniser(Protocol):
-    """What a speech engine owes: a name, the codes of the languages it knows, and words."""
+    """A speech engine: its name, the codes of the languages that it knows, words and languages."""
 
     @property
     def name(self) -> str: ...
@@ -38,6 +38,8 @@ class Recogniser(Protocol):
     def languages(self) -> Sequence[str]: ...
 
     def recognise(self, waveform: Waveform, language: str | None) -> Recognition: ...
+
+    def detect_language(self, waveform: Waveform) -> dict[str, float]: ...
 
 
 class FasterWhisper:
@@ -70,6 +72,11 @@ class FasterWhisper:
         )
         return Recognition(_believable_words(segments), info.language)
 
+    def detect_language(self, waveform: Waveform) -> dict[str, float]:
+        """Return the probability of each language, from the first 30 s of a waveform."""
+        _, _, probabilities = self.model.detect_language(waveform)
+        return dict(probabilities)
+
 
 class OpenAIWhisper:
     """The reference implementation of Whisper (Radford et al. 2023)."""
@@ -98,6 +105,13 @@ class OpenAIWhisper:
             for segment in result["segments"]
         )
         return Recognition(words, result["language"])
+
+    def detect_language(self, waveform: Waveform) -> dict[str, float]:
+        """Return the probability of each language, from the first 30 s of a waveform."""
+        whisper = _openai_whisper()
+        mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(waveform), self.model.dims.n_mels)
+        _, probabilities = self.model.detect_language(mel.to(self.model.device))
+        return probabilities
 
 
 def _openai_whisper() -> Any:

@@ -18,6 +18,7 @@ from multimodal_fer.models.voice import Sound
 
 VOICES = 3  # of babble
 ROOM_SECONDS = 0.4  # of a room's answer that are computed
+CUT_INTO_SPEECH = 0.15  # seconds of speech that a margin may lose, as times of words are not exact
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,40 @@ def _stretch(count: int, size: int, longest: int, generator: torch.Generator) ->
     start = torch.rand(count, 1, generator=generator) * (size - length)
     place = torch.arange(size)
     return (place >= start) & (place < start + length)
+
+
+def vary_margins(
+    waveform_N: Tensor, span: tuple[float, float], longest: float, generator: torch.Generator
+) -> Tensor:
+    """Cut or pad the quiet before and after speech to random lengths.
+
+    An utterance of a recording is cut at its words, a clip of a corpus has about a second of quiet on
+    each side: a network that always hears the quiet comes to depend on it.
+
+    Parameters
+    ----------
+    waveform_N : one clip
+    span : seconds at which its speech starts and ends
+    longest : seconds of quiet on each side, the most; the least cuts into the speech a little
+    """
+    first, last = (round(seconds * SAMPLE_RATE) for seconds in span)
+    draws = torch.rand(2, generator=generator) * (longest + CUT_INTO_SPEECH) - CUT_INTO_SPEECH
+    lead, trail = (draws * SAMPLE_RATE).round().long().tolist()
+    start, end = first - lead, last + trail
+    kept_N = waveform_N[max(start, 0) : max(end, start + 1)]
+    quiet_N = torch.cat([waveform_N[:first], waveform_N[last:]])
+    before_N = _some_quiet(quiet_N, max(-start, 0), generator)
+    after_N = _some_quiet(quiet_N, max(end - len(waveform_N), 0), generator)
+    return torch.cat([before_N, kept_N, after_N])
+
+
+def _some_quiet(quiet_N: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Return samples to pad with: digital silence, or as often a repetition of the clip's own quiet."""
+    silent = torch.rand(1, generator=generator).item() < 0.5
+    if silent or len(quiet_N) < SAMPLE_RATE // 10:
+        return torch.zeros(size)
+    there_and_back_N = torch.cat([quiet_N, quiet_N.flip(0)])
+    return there_and_back_N.repeat(size // len(there_and_back_N) + 1)[:size]
 
 
 def speed_up(waveform_N: Tensor, factor: float) -> Tensor:

@@ -63,12 +63,16 @@ class Word:
 
 @dataclass(frozen=True)
 class Window:
-    """One stretch that gets an answer: an utterance, or a piece of time in which nobody speaks."""
+    """One stretch that gets an answer: an utterance, speech without words, or time without speech.
+
+    `confidence` is the mean confidence of its words; None if it has none.
+    """
 
     start: float
     end: float
     spoken: bool
     text: str | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         _check_span(self.start, self.end, "window")
@@ -117,7 +121,8 @@ class Segment:
 
     `by_modality` holds each modality's own scores, None where it had nothing to judge;
     `attention` holds how much each one counted, and sums to 1 where anything was judged;
-    `coverage` holds the share of the window in which each one was there to be judged.
+    `coverage` holds the share of the window in which each one was there to be judged;
+    `spoken` is true if speech was detected in it, with or without recognised words.
     """
 
     start: float
@@ -130,6 +135,7 @@ class Segment:
     attention: Scores
     coverage: Scores
     by_modality: dict[str, Scores | None]
+    spoken: bool = False
 
     @property
     def seconds(self) -> float:
@@ -162,6 +168,7 @@ class Segment:
         return {
             "start": _rounded(self.start),
             "end": _rounded(self.end),
+            "spoken": self.spoken,
             "text": self.text,
             "face_id": self.face_id,
             "emotion": self.emotion,
@@ -239,10 +246,7 @@ class Analysis:
             raise ValueError(f"expected an answer of schema {SCHEMA}, found {record.get('schema')}")
         plain = ("path", "duration", "bundle", "emotion", "scores", "unsure", "coverage")
         heard, seen, face_labels = record["transcript"], record["frames"], record["face_labels"]
-        segments = [
-            Segment(**{name: row[name] for name in Segment.__dataclass_fields__})
-            for row in record["segments"]
-        ]
+        segments = [_segment_of(row) for row in record["segments"]]
         tracks = [
             FaceTrack(
                 track["id"],
@@ -268,6 +272,14 @@ class Analysis:
             ),
             warnings=tuple(record["warnings"]),
         )
+
+
+def _segment_of(row: Mapping[str, Any]) -> Segment:
+    """Read one segment back; in older answers without `spoken`, timed words or a voice tell of speech."""
+    timed = row["end"] > row["start"]
+    heard = timed and bool(row["text"] or row["by_modality"].get("voice"))
+    row = {"spoken": heard, **row}
+    return Segment(**{name: row[name] for name in Segment.__dataclass_fields__})
 
 
 def overall(segments: Sequence[Segment]) -> Scores:

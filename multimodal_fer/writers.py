@@ -39,7 +39,7 @@ def segments_csv(analysis: Analysis) -> str:
 
 def segment_columns(labels: Sequence[str]) -> list[str]:
     """Names of the values in each of `segment_rows`."""
-    columns = ["start", "end", "text", "face_id", "emotion", "unsure", "conflict"]
+    columns = ["start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict"]
     columns += [f"score_{label}" for label in labels]
     return columns + [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
 
@@ -48,7 +48,8 @@ def segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
     """The values of each segment."""
     for segment in (segment.to_dict() for segment in analysis.segments):
         yield [
-            *(segment[name] for name in ("start", "end", "text", "face_id", "emotion", "unsure")),
+            *(segment[name] for name in ("start", "end", "spoken", "text", "face_id")),
+            *(segment[name] for name in ("emotion", "unsure")),
             "+".join(segment["conflict"]),
             *(segment["scores"].get(label) for label in analysis.labels),
             *(segment["attention"].get(name) for name in MODALITIES),

@@ -17,7 +17,9 @@ from multimodal_fer.models.fusion import (
 )
 
 SIZES = {"face": 12, "voice": 10, "text": 8}
-LABELS = {"face": 8, "voice": 7, "text": 7}
+LABELS = {"face": FER_PLUS, "voice": OPEN7, "text": OPEN7}
+
+TWO = {"voice": OPEN7, "text": OPEN7}
 
 
 def make_network(**settings):
@@ -30,10 +32,57 @@ def make_evidence(count):
     return {
         name: Evidence(
             torch.randn(count, size, generator=generator),
-            torch.randn(count, LABELS[name], generator=generator).log_softmax(1),
+            torch.randn(count, len(LABELS[name]), generator=generator).log_softmax(1),
         )
         for name, size in SIZES.items()
     }
+
+
+def test_one_modality_alone_answers_as_its_part_does():
+    network, evidence = make_network(temperature=3.0), make_evidence(3)
+    scores, attention = network.predict(evidence, torch.eye(3))
+    torch.testing.assert_close(attention, torch.eye(3))
+    for row, name in enumerate(SIZES):
+        own = dict(zip(LABELS[name], evidence[name].log_scores[row].exp().tolist(), strict=True))
+        own["disgust"] += own.pop("contempt", 0.0)
+        assert scores[row].tolist() == pytest.approx([own[label] for label in OPEN7], abs=1e-5)
+
+
+def test_a_part_with_labels_that_the_answer_lacks_is_answered_by_the_fusion():
+    labels = {"face": FER_PLUS, "voice": ("anger", "sadness")}
+    config = FusionConfig(
+        labels=("anger", "sadness"), embeddings={"face": 2, "voice": 2}, part_labels=labels
+    )
+    network = LateAttention(config).eval()
+    evidence = {
+        name: Evidence(torch.zeros(1, 2), torch.ones(1, len(own)).log_softmax(1))
+        for name, own in labels.items()
+    }
+    face_alone, _ = network.predict(evidence, torch.tensor([[1, 0]]))
+    joint = network(evidence, torch.tensor([[1, 0]])).logits.softmax(1)
+    torch.testing.assert_close(face_alone, joint)
+
+
+def test_each_pattern_of_modalities_has_its_own_temperature():
+    network = make_network(temperature=2.0, pattern_temperatures={"face+text": 0.5})
+    evidence, present = make_evidence(2), torch.tensor([[1, 0, 1], [1, 1, 1]])
+    logits = network(evidence, present).logits
+    scores, _ = network.predict(evidence, present)
+    torch.testing.assert_close(scores[0], (logits[0] / 0.5).softmax(0))
+    torch.testing.assert_close(scores[1], (logits[1] / 2.0).softmax(0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"part_labels": {"face": 8, "voice": 7, "text": 7}},
+        {"pattern_temperatures": {"text+face": 1.0}},
+        {"pattern_temperatures": {"face+text": 0}},
+    ],
+)
+def test_settings_without_names_or_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="must"):
+        FusionConfig(**({"embeddings": SIZES, "part_labels": LABELS} | wrong))
 
 
 def test_attention_is_shared_out_among_what_is_present():
@@ -70,7 +119,7 @@ def test_a_batch_of_one_equals_a_batch_of_many():
 
 def test_it_starts_as_the_product_rule():
     two = {"voice": 7, "text": 7}
-    network = LateAttention(FusionConfig(embeddings=two, part_labels=two)).eval()
+    network = LateAttention(FusionConfig(embeddings=two, part_labels=TWO)).eval()
     scores = torch.rand(6, 2, 7, generator=torch.Generator().manual_seed(2)).softmax(2)
     evidence = {
         name: Evidence(torch.zeros(6, 7), scores[:, number].log())
@@ -83,7 +132,7 @@ def test_it_starts_as_the_product_rule():
 
 def test_who_says_nothing_counts_nothing_and_who_says_more_counts_more():
     two = {"voice": 7, "text": 7}
-    network = LateAttention(FusionConfig(embeddings=two, part_labels=two)).eval()
+    network = LateAttention(FusionConfig(embeddings=two, part_labels=TWO)).eval()
     flat, sure = torch.full((1, 7), 1 / 7), torch.tensor([[0.94, *[0.01] * 6]])
     vague = 0.5 * flat + 0.5 * sure
 
@@ -101,7 +150,7 @@ def test_it_learns_to_listen_to_the_one_that_knows():
     """Voice knows the label in even samples, text in odd ones, and each embedding says so."""
     torch.manual_seed(0)
     sizes = {"voice": 3, "text": 3}
-    network = LateAttention(FusionConfig(embeddings=sizes, part_labels={"voice": 7, "text": 7}))
+    network = LateAttention(FusionConfig(embeddings=sizes, part_labels=TWO))
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
 
     def sample(count):

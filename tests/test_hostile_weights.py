@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from multimodal_fer import hub
 from multimodal_fer.errors import WeightsError
+from multimodal_fer.labels import FER_PLUS, OPEN7
 from multimodal_fer.models import MODELS, build
 from multimodal_fer.models.sketch import sketch
 from multimodal_fer.vocabulary import Vocabulary
@@ -23,7 +24,7 @@ resource = pytest.importorskip("resource", reason="memory is measured as Unix te
 
 ROOT = Path(__file__).parent.parent
 LARGE = 10 * 2**30  # bytes
-FUSED = {"embeddings": {"face": 5, "text": 4}, "part_labels": {"face": 8, "text": 7}}
+FUSED = {"embeddings": {"face": 5, "text": 4}, "part_labels": {"face": FER_PLUS, "text": OPEN7}}
 MOST_GROWTH = 300 * 2**10  # KiB of memory that refusing may take
 
 

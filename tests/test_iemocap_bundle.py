@@ -88,7 +88,11 @@ def test_the_bundle_answers_as_the_training_did(bundle, prepared):
     state = load_checkpoint(run_folder / "last.pt")
     fused = hub.load_bundle(bundle).fusion
     assert fused is not None and fused.config.scores_only == ("voice", "text")
-    assert fused.config.part_labels == {"face": 8, "voice": 4, "text": 4}
+    assert {name: len(own) for name, own in fused.config.part_labels.items()} == {
+        "face": 8,
+        "voice": 4,
+        "text": 4,
+    }
     trained = hub.build("late-attention", state["settings"])
     trained.load_state_dict(
         {k.removeprefix("module."): v for k, v in state["average"].items() if k != "n_averaged"}
@@ -220,7 +224,7 @@ def test_labels_are_matched_by_name():
 def test_scales_can_be_taken_into_the_weights():
     torch.manual_seed(0)
     settings = {"labels": ["a", "b"], "embeddings": {"face": 3, "voice": 2}, "width": 4}
-    settings["part_labels"] = {"face": 2, "voice": 2}
+    settings["part_labels"] = {"face": ["a", "b"], "voice": ["a", "b"]}
     model = hub.build("late-attention", settings | {"scores_only": ["voice"]}).eval()
     torch.nn.init.normal_(model.corrections["face"].weight)  # it starts at zero
     scales = {"face": [torch.tensor([9.0, -4, 0]), torch.tensor([3.0, 0.2, 1])]}

@@ -10,8 +10,9 @@ import torch
 from multimodal_fer import recognisers
 from multimodal_fer.errors import SpeechError, SpeechUnavailableError
 from multimodal_fer.media import SAMPLE_RATE
-from multimodal_fer.recognisers import load_recogniser
-from multimodal_fer.speech import find_speech, group_spans, listen
+from multimodal_fer.recognisers import Recognition, load_recogniser
+from multimodal_fer.speech import VOTES, find_speech, group_spans, listen
+from multimodal_fer.types import Word
 
 SENTENCES = (
     "I looked for the search button, but I could not find it anywhere.",
@@ -205,3 +206,35 @@ def test_a_missing_engine_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "whisper", None)
     with pytest.raises(SpeechUnavailableError, match=r"multimodal_fer\[openai-whisper\]"):
         load_recogniser("tiny.en", engine="openai-whisper")
+
+
+class Polyglot:
+    """Knows two languages; takes every stretch of under five seconds for Welsh, with little doubt."""
+
+    name, languages = "polyglot", ("pl", "cy")
+
+    def __init__(self):
+        self.asked = []
+
+    def detect_language(self, waveform):
+        short = len(waveform) < 5 * SAMPLE_RATE
+        return {"cy": 0.9, "pl": 0.1} if short else {"cy": 0.2, "pl": 0.8}
+
+    def recognise(self, waveform, language):
+        self.asked.append(language)
+        return Recognition([Word("tak", 0.0, 0.3, 0.9)], language)
+
+
+def test_the_language_is_voted_on_by_several_stretches(speech):
+    """The first short stretch alone would have decided wrongly; all words are in the voted language."""
+    engine = Polyglot()
+    short = speech[: round(3.7 * SAMPLE_RATE)]
+    blocks = [short, *[speech] * 5]
+    starts = numpy.cumsum([0, *(len(block) for block in blocks)]) / SAMPLE_RATE
+    *_, heard = listen(list(zip(starts, blocks, strict=False)), engine)
+    assert set(engine.asked) == {"pl"} and heard.language == "pl"
+    assert len(heard.words) == len(engine.asked) >= VOTES
+    assert [word.start for word in heard.words] == sorted(word.start for word in heard.words)
+    engine = Polyglot()
+    *_, heard = listen([(0.0, short)], engine)
+    assert engine.asked == ["cy"] and heard.language == "cy"

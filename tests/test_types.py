@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7, OPEN7, fold_scores
-from multimodal_fer.types import Faces, Segment, Window, Word, strongest
+from multimodal_fer.types import Analysis, Faces, Segment, Window, Word, strongest
 
 
 def test_boxes_and_confidences_must_fit():
@@ -57,3 +57,14 @@ def test_a_smile_over_angry_words_is_a_conflict():
     assert conflict(face=smile, voice=None, text=None) == conflict(face=words, text=calm) == ()
     # Many-sided rejection, no label of it over a half, contradicts a smile as well.
     assert conflict(face={"contempt": 0.6, "neutral": 0.4}, voice=smile) == ("voice", "face")
+
+
+def test_answers_of_before_segments_told_of_speech_still_read():
+    scores = {"anger": 1.0}
+    said = Segment(0, 1, None, None, "anger", False, scores, {}, {}, {"voice": scores}, spoken=True)
+    still = Segment(1, 2, None, None, None, False, {}, {}, {}, {"voice": None})
+    answer = Analysis(None, "b", ("anger",), segments=(said, still))
+    record = answer.to_dict()
+    for segment in record["segments"]:
+        del segment["spoken"]
+    assert [segment.spoken for segment in Analysis.from_dict(record).segments] == [True, False]

@@ -4,14 +4,15 @@ Shapes: B samples, M modalities in the order of `MODALITIES`, D embedding of a p
 K labels of the answer, L labels of a part.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from multimodal_fer.labels import MODALITIES, OPEN7
+from multimodal_fer.labels import MODALITIES, OPEN7, map_labels
 
 SMALLEST = 1e-6  # a probability whose logarithm is taken counts as at least this
 
@@ -22,11 +23,36 @@ class FusionConfig:
 
     labels: tuple[str, ...] = OPEN7
     embeddings: dict[str, int] = field(default_factory=dict)  # D of each modality's part
-    part_labels: dict[str, int] = field(default_factory=dict)  # L of each modality's part
+    part_labels: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # names of each part's scores
     scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not read
     width: int = 64
     dropout: float = 0.1
-    temperature: float = 1.0
+    temperature: float = 1.0  # divides the logits; fitted on validation data
+    pattern_temperatures: dict[str, float] = field(default_factory=dict)  # "face+text" → its own
+
+    def __post_init__(self) -> None:
+        for name in self.embeddings:
+            labels = self.part_labels.get(name)
+            if not isinstance(labels, list | tuple) or not all(isinstance(x, str) for x in labels):
+                raise ValueError(
+                    f"part_labels must name the labels of the part {name}, found {labels!r}; "
+                    "train and export the fusion again with this version"
+                )
+        known = {pattern_name(names) for names in _patterns(self.modalities)}
+        for pattern, value in self.pattern_temperatures.items():
+            fits = isinstance(value, int | float) and 1e-3 <= value <= 1e3
+            if pattern not in known or not fits:
+                raise ValueError(
+                    f"pattern_temperatures must hold a number from 0.001 to 1000 for modalities such as "
+                    f"'face+text', found {pattern!r}: {value!r}"
+                )
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that are fused, in the order of `MODALITIES`."""
+        return tuple(name for name in MODALITIES if name in self.embeddings)
 
 
 class Evidence(NamedTuple):
@@ -64,13 +90,15 @@ class LateAttention(nn.Module):
     def __init__(self, config: FusionConfig):
         super().__init__()
         self.config = config
-        self.modalities = tuple(name for name in MODALITIES if name in config.embeddings)
+        self.modalities = config.modalities
         count = len(config.labels)
         self.projections = nn.ModuleDict(
             {
                 name: nn.Sequential(
                     nn.Dropout(config.dropout),
-                    nn.Linear(config.embeddings[name] + config.part_labels[name], config.width),
+                    nn.Linear(
+                        config.embeddings[name] + len(config.part_labels[name]), config.width
+                    ),
                     nn.LayerNorm(config.width),
                     nn.GELU(),
                     nn.Dropout(config.dropout),
@@ -79,7 +107,7 @@ class LateAttention(nn.Module):
             }
         )
         self.shortcuts = nn.ModuleDict(
-            {name: nn.Linear(config.part_labels[name], count) for name in self.modalities}
+            {name: nn.Linear(len(config.part_labels[name]), count) for name in self.modalities}
         )
         self.corrections = nn.ModuleDict(
             {name: nn.Linear(config.width, count) for name in self.modalities}
@@ -87,6 +115,11 @@ class LateAttention(nn.Module):
         self.gates = nn.ModuleDict({name: nn.Linear(config.width, 1) for name in self.modalities})
         self.power = nn.Parameter(torch.tensor(0.0))
         self.prior = nn.Parameter(torch.zeros(count))
+        # Follow from the config, so they are no part of the weights.
+        self.register_buffer("temperatures", self._temperature_of_patterns(), persistent=False)
+        for name in self.modalities:
+            folding_LK = _folding_matrix(config.part_labels[name], config.labels)
+            self.register_buffer(f"folding_{name}", folding_LK, persistent=False)
         self._start_as_product_rule()
 
     @torch.no_grad()
@@ -112,6 +145,44 @@ class LateAttention(nn.Module):
         logits_BK = self.prior + evidence_BMK.sum(1) / count_B1**self.power
         return Fused(logits_BK, attention_BM, own_BMK)
 
+    def predict(
+        self, evidence: Mapping[str, Evidence], present_BM: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return calibrated probabilities (B, K) and the attention (B, M).
+
+        If one modality alone is present, its own probabilities are the answer, summed by label name: late
+        attention has nothing to add to them but the prior and the corrupted samples of its training. Only
+        a part with labels that the answer lacks is always answered through the network.
+        """
+        fused = self(evidence, present_BM)
+        present_BM = present_BM.to(fused.logits.dtype)
+        powers_M = 2 ** torch.arange(len(self.modalities), device=present_BM.device)
+        pattern_B = (present_BM.long() * powers_M).sum(1)
+        joint_BK = (fused.logits / self.temperatures[pattern_B].unsqueeze(1)).softmax(1)
+        own_BMK = torch.stack(
+            [
+                evidence[name].log_scores.exp() @ getattr(self, f"folding_{name}")
+                for name in self.modalities
+            ],
+            dim=1,
+        )
+        alone_BK = (own_BMK * present_BM.unsqueeze(2)).sum(1)
+        total_B1 = alone_BK.sum(1, keepdim=True)
+        is_alone_B1 = (present_BM.sum(1, keepdim=True) == 1) & (total_B1 > 0)
+        scores_BK = torch.where(is_alone_B1, alone_BK / total_B1.clamp(min=SMALLEST), joint_BK)
+        attention_BM = torch.where(is_alone_B1, present_BM, fused.attention)
+        return scores_BK, attention_BM
+
+    def _temperature_of_patterns(self) -> Tensor:
+        """Return the temperature of each pattern of present modalities, by its bits (2 ** M,)."""
+        temperatures = torch.full((2 ** len(self.modalities),), float(self.config.temperature))
+        for names in _patterns(self.modalities):
+            bits = sum(2**place for place, name in enumerate(self.modalities) if name in names)
+            own = self.config.pattern_temperatures.get(pattern_name(names))
+            if own is not None:
+                temperatures[bits] = own
+        return temperatures
+
     def _judge(self, name: str, part: Evidence) -> tuple[Tensor, Tensor]:
         """One modality's own logits (B, K), and how far to trust them (B, 1)."""
         embedding_BD = part.embedding
@@ -120,6 +191,29 @@ class LateAttention(nn.Module):
         joint_BW = self.projections[name](torch.cat([embedding_BD, part.log_scores], dim=1))
         own_BK = self.shortcuts[name](part.log_scores) + self.corrections[name](joint_BW)
         return own_BK, self.gates[name](joint_BW).exp()
+
+
+def pattern_name(modalities: Iterable[str]) -> str:
+    """Return the name of a pattern of present modalities, such as "face+text"."""
+    return "+".join(name for name in MODALITIES if name in set(modalities))
+
+
+def _patterns(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return every choice of at least one modality."""
+    return [
+        names
+        for count in range(1, len(modalities) + 1)
+        for names in combinations(modalities, count)
+    ]
+
+
+def _folding_matrix(own: Sequence[str], labels: Sequence[str]) -> Tensor:
+    """Return the matrix (L, K) that sums a part's scores by label name; zeros if a label has no place."""
+    try:
+        mapping = map_labels(own, labels)
+    except KeyError:
+        return torch.zeros(len(own), len(labels))
+    return fold_labels(torch.eye(len(own)), own, labels, mapping)
 
 
 def fusion_loss(fused: Fused, present_BM: Tensor, targets_B: Tensor, own_weight: float) -> Tensor:

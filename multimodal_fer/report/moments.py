@@ -212,8 +212,11 @@ def _lasting(run: Sequence[Segment]) -> str:
 
 def _quote(run: Sequence[Segment]) -> str:
     text = next((segment.text for segment in run if segment.text), None)
+    if not text and run[0].end > run[0].start:
+        spoken = any(segment.spoken for segment in run)
+        return "; speech without recognised words." if spoken else "; no speech."
     if not text:
-        return "; nobody speaks." if run[0].end > run[0].start else "."
+        return "."
     return f": “{textwrap.shorten(text, QUOTED, placeholder=' …')}”"
 
 

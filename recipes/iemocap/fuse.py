@@ -128,7 +128,7 @@ class AttentionRun(Run):
                 "embeddings": {
                     name: part.embedding.shape[1] for name, part in learnt.evidence.items()
                 },
-                "part_labels": {name: len(own_labels[name]) for name in learnt.evidence},
+                "part_labels": {name: own_labels[name] for name in learnt.evidence},
                 "scores_only": [name for name in learnt.evidence if name in config.scores_only],
                 "width": config.width,
                 "dropout": config.dropout,

@@ -48,9 +48,9 @@ def answers(
     """Probabilities (B, K) of each way to join what is present."""
     scores_BMK = own_scores(paired, sets)
     with torch.inference_mode():
-        fused = model(paired.evidence, paired.present)
+        late_BK, _ = model.predict(paired.evidence, paired.present)
     found = {
-        "late attention": (fused.logits / model.config.temperature).softmax(1),
+        "late attention": late_BK,
         "mean of scores": mean_of_scores(scores_BMK, paired.present),
         "product rule": product_rule(scores_BMK, paired.present, torch.tensor(prior)),
     }

@@ -18,6 +18,7 @@ from torch import Tensor
 from multimodal_fer.errors import DataError, MultimodalFerError
 from multimodal_fer.hub import save_model
 from multimodal_fer.metrics import fit_temperature
+from multimodal_fer.models.fusion import pattern_name
 from multimodal_fer.run import CHECKPOINT
 from multimodal_fer.training import current_commit, load_checkpoint
 from recipes.open import fusion, text, voice
@@ -52,12 +53,36 @@ def text_validation(trained: Trained, config: text.TextTrainConfig) -> tuple[Ten
 
 
 def fusion_validation(trained: Trained, config: fusion.FusionTrainConfig) -> tuple[Tensor, Tensor]:
+    logits, labels, _ = fusion_draws(trained, config)
+    return logits, labels
+
+
+def fusion_draws(
+    trained: Trained, config: fusion.FusionTrainConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits (B, K), labels (B,) and present modalities (B, M) of validation samples."""
     _, validation = fusion.split_evidence(fusion.load_sets(config.evidence, "validation"))
     generator = torch.Generator().manual_seed(2)
-    labels = fusion.draw_labels(20_000, config.prior, generator)
+    labels = fusion.draw_labels(40_000, config.prior, generator)
     batch = validation.draw(labels, config, generator)
     with torch.no_grad():
-        return trained.model(batch.evidence, batch.present).logits, labels
+        return trained.model(batch.evidence, batch.present).logits, labels, batch.present
+
+
+def fit_pattern_temperatures(
+    trained: Trained, config: fusion.FusionTrainConfig
+) -> dict[str, float]:
+    """Return a temperature for each pattern of at least two present modalities."""
+    logits, labels, present = fusion_draws(trained, config)
+    found = {}
+    for pattern in present.unique(dim=0):
+        names = [
+            name for name, there in zip(trained.model.modalities, pattern, strict=True) if there
+        ]
+        rows = (present == pattern).all(1)
+        if len(names) > 1:
+            found[pattern_name(names)] = round(fit_temperature(logits[rows], labels[rows]), 4)
+    return found
 
 
 KINDS: dict[str, tuple[Any, Any]] = {
@@ -87,6 +112,9 @@ def export(run: str, folder: str, data: str = "") -> None:
     temperature = fit_temperature(*validate(trained, config))
     model = trained.model
     model.config = replace(model.config, temperature=round(temperature, 4))
+    if kind == "fusion":
+        by_pattern = fit_pattern_temperatures(trained, config)
+        model.config = replace(model.config, pattern_temperatures=by_pattern)
     about = {
         "modality": kind,
         "licence": LICENCE[kind],

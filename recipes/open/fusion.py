@@ -139,7 +139,7 @@ class FusionRun(Run):
         self.about["settings"] = {
             "labels": OPEN7,
             "embeddings": {name: held.embeddings.shape[2] for name, held in sets.items()},
-            "part_labels": {name: len(held.part_labels) for name, held in sets.items()},
+            "part_labels": {name: held.part_labels for name, held in sets.items()},
             "scores_only": config.scores_only,
             "width": config.width,
             "dropout": config.dropout,

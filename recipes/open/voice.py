@@ -22,7 +22,7 @@ from multimodal_fer.metrics import classification_report
 from multimodal_fer.models import build
 from multimodal_fer.models.sequences import pad
 from multimodal_fer.run import Run
-from multimodal_fer.sounds import WEARS, hide_features, speed_up, wear_out
+from multimodal_fer.sounds import WEARS, hide_features, speed_up, vary_margins, wear_out
 from multimodal_fer.training import Workers, decayed_apart, seed_everything
 from recipes.open.prepare import Speech, load_speech
 from recipes.open.speech import deal_speakers
@@ -45,6 +45,7 @@ class VoiceTrainConfig:
     validation_fold: int = NONE  # whose are left out too, and measured
     wear: str = "masks"  # a key of WEARS
     speed: float = 0.1  # clips are played faster or slower, up to this
+    margin: float = 0.0  # seconds; quiet around the speech is cut or padded up to this, 0 leaves it
     epochs: int = 40
     batch: int = 32
     longest: float = 6.0  # seconds of a clip that training hears
@@ -152,7 +153,11 @@ class VoiceRun(Run):
         most = round(self.config.longest * SAMPLE_RATE)
         drawn = []
         for pick in picks.tolist():
-            waveform = torch.from_numpy(self.speech.waveform(self.training.clips[pick]))
+            clip = self.training.clips[pick]
+            waveform = torch.from_numpy(self.speech.waveform(clip))
+            if self.config.margin:
+                start, end = self.speech.spans[clip].tolist()
+                waveform = vary_margins(waveform, (start, end), self.config.margin, generator)
             chance = torch.rand(2, generator=generator).tolist()
             waveform = speed_up(waveform, 1 + self.config.speed * (2 * chance[0] - 1))
             start = int(chance[1] * max(0, len(waveform) - most))
