@@ -8,7 +8,8 @@
 folder of the text corpora and any number of tables with the columns text, label and also. Sound and faces go
 through files, `speech` with default settings, without words, and with other silence around the speech.
 `bundle=NAME` or a folder measures another bundle, `limit=N` only N examples of each corpus, drawn with a
-fixed seed: for trying out, not to report. Writes `results/answers-speech.json` and so on; progress goes to stderr.
+fixed seed: for trying out, not to report. Writes `results/answers-speech.json` and so on;
+progress goes to stderr.
 """
 
 from collections.abc import Sequence
