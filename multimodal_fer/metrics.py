@@ -30,30 +30,39 @@ def classification_report(
 
     Returns
     -------
-    dict of plain numbers; `confusion` rows are true classes, columns predictions
+    dict of plain numbers; `confusion` rows are true classes, columns predictions. UAR and macro-F1 are
+    means over the classes that appear in `truth`: a corpus says nothing of a label that it does not have.
     """
     every = list(range(len(labels)))
     predicted = probabilities.argmax(axis=1)
     confusion = sklearn_metrics.confusion_matrix(truth, predicted, labels=every)
     support = confusion.sum(axis=1)
     recall = confusion.diagonal() / numpy.maximum(support, 1)
-    macro_f1 = sklearn_metrics.f1_score(
-        truth,
-        predicted,
-        labels=every,
-        average="macro",
-        zero_division=0.0,  # type: ignore[arg-type]
-    )
     return {
         "images": len(truth),
         "accuracy": float((predicted == truth).mean()),
         "uar": float(recall[support > 0].mean()),
-        "macro_f1": float(macro_f1),
+        "macro_f1": macro_f1(confusion),
         "recall": {name: float(value) for name, value in zip(labels, recall, strict=True)},
         "support": {name: int(value) for name, value in zip(labels, support, strict=True)},
         "confusion": confusion.tolist(),
         "calibration_error": calibration_error(probabilities, truth),
     }
+
+
+def macro_f1(confusion: NDArray[numpy.integer]) -> float:
+    """Return the mean F1 of the classes that appear in the truth.
+
+    Parameters
+    ----------
+    confusion
+        counts [shape=(K, M)]: rows are true classes, the first K columns predictions of them; columns after
+        these (no answer) count as misses
+    """
+    support = confusion.sum(axis=1)
+    predicted = confusion[:, : len(confusion)].sum(axis=0)
+    f1 = 2 * confusion.diagonal() / numpy.maximum(support + predicted, 1)
+    return float(f1[support > 0].mean())
 
 
 def calibration_error(

@@ -16,6 +16,7 @@ from multimodal_fer.files import write_json
 from multimodal_fer.parcel import CONFIG, in_words, part_folders, read_config, travels
 from recipes import pages as generated
 from recipes.open import bundle
+from recipes.open.tables import figure_of
 from recipes.pages import ROOT
 
 WEIGHTS = ROOT / "weights"
@@ -57,7 +58,7 @@ def of_answers(result: dict[str, Any]) -> Figures:
 
 
 def named(report: Mapping[str, Any], figures: tuple[str, ...]) -> dict[str, float]:
-    return {figure: round(report[figure], 4) for figure in figures}
+    return {figure: round(figure_of(report, figure), 4) for figure in figures}
 
 
 # Folder → what it is, its result file, and how to read the figures out of it.
