@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from multimodal_fer.labels import FER_PLUS
 from multimodal_fer.models.normalisation import standardise
 from multimodal_fer.models.output import Output
+from multimodal_fer.models.pointwise import Pointwise
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                Pointwise(inputs, outputs, stride), nn.BatchNorm2d(outputs)
             )
         self.activation = nn.ReLU()  # a module, which guided back-propagation can hook
 

@@ -20,6 +20,7 @@ from multimodal_fer.models.normalisation import (
     without_plane,
 )
 from multimodal_fer.models.output import Output
+from multimodal_fer.models.pointwise import Pointwise
 
 KERAS_EPSILON = 1e-3  # batch normalisation in Keras
 KERAS_MOMENTUM = 0.01  # torch's way of saying Keras's 0.99
@@ -136,17 +137,11 @@ class MiniXceptionConfig(ArriagaConfig):
 
 
 class XceptionModule(nn.Module):
-    """Two separable convolutions and a pooling beside a strided 1x1 convolution (Chollet 2017).
-
-    Every second pixel is taken before the 1x1 convolution: the same numbers, and oneDNN 3.12 writes where it
-    must not in the gradient of a strided one over few channels of a wide map, channels last, with AVX-512.
-    """
+    """Two separable convolutions and a pooling beside a strided 1x1 convolution (Chollet 2017)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, bias=False), keras_norm(outputs)
-        )
+        self.shortcut = nn.Sequential(Pointwise(inputs, outputs, stride=2), keras_norm(outputs))
         self.body = nn.Sequential(
             *separable(inputs, outputs),
             keras_norm(outputs),
@@ -156,7 +151,7 @@ class XceptionModule(nn.Module):
         )
 
     def forward(self, map_BCHW: Tensor) -> Tensor:
-        return pool_same(self.body(map_BCHW)) + self.shortcut(map_BCHW[:, :, ::2, ::2])
+        return pool_same(self.body(map_BCHW)) + self.shortcut(map_BCHW)
 
 
 def separable(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.Conv2d]:
