@@ -19,7 +19,7 @@ sample: $(VENV)/installed-dev
 
 # make iemocap IEMOCAP=/data/IEMOCAP_full_release [SETTINGS='small=1 dry_run=1']: from a release to a table and a bundle
 iemocap: $(VENV)/installed-dev
-	$(BIN)/python -m recipes.iemocap.run $(IEMOCAP) $(SETTINGS)
+	$(BIN)/python -m recipes.iemocap.pipeline $(IEMOCAP) $(SETTINGS)
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, found {v[0]}.{v[1]}; name one: make PYTHON=python3.12 ...")'

@@ -15,12 +15,14 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from multimodal_fer import faces, hub
-from multimodal_fer.files import write_json
-from multimodal_fer.training import provenance, run_command
+from multimodal_fer.face import detection
+from multimodal_fer.hub import loading
+from multimodal_fer.training.run import provenance
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import write_json
+from recipes.ferplus.corpus.votes import counted, majority_targets
 from recipes.ferplus.prepare import load_split
 from recipes.ferplus.robustness import place
-from recipes.ferplus.votes import counted, majority_targets
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (120, 160, 200, 240)  # pixels to which the 48-pixel images are enlarged
@@ -35,7 +37,7 @@ def measure_frames(images: NDArray[numpy.uint8]) -> dict[str, Any]:
         boxes = []
         for image in images:
             picture, offset = place(image, size)
-            found = faces.find_faces(picture).boxes
+            found = detection.find_faces(picture).boxes
             if len(found):
                 boxes.append((found[0] - offset) / size)
         left, top, right, bottom = numpy.array(boxes).T
@@ -57,11 +59,11 @@ def measure_frames(images: NDArray[numpy.uint8]) -> dict[str, Any]:
 
 def measure_accuracy(images: NDArray[numpy.uint8], truth: NDArray[numpy.integer]) -> dict[str, Any]:
     """Accuracy of the shipped weights on crops by the detector at several widths, and without it."""
-    model = hub.load_bundle().face
+    model = loading.load_bundle().face
     if model is None:
         return {}
     pictures = [place(image, 200)[0] for image in images]
-    boxes = [faces.find_faces(picture).boxes for picture in pictures]
+    boxes = [detection.find_faces(picture).boxes for picture in pictures]
     found = [number for number, box in enumerate(boxes) if len(box)]
 
     def accuracy(crops: list[NDArray[numpy.uint8]]) -> float:
@@ -74,13 +76,13 @@ def measure_accuracy(images: NDArray[numpy.uint8], truth: NDArray[numpy.integer]
         "images": len(found),
         "as_framed": accuracy([images[i] for i in found]),
     }
-    chosen = faces.CROP_WIDTHS
+    chosen = detection.CROP_WIDTHS
     for width in WIDTHS:
-        faces.CROP_WIDTHS = width
+        detection.CROP_WIDTHS = width
         size = model.config.input_size
-        crops = [faces.crop_face(pictures[i], boxes[i][0], size) for i in found]
+        crops = [detection.crop_face(pictures[i], boxes[i][0], size) for i in found]
         result[f"{width:.2f} widths"] = accuracy(crops)
-    faces.CROP_WIDTHS = chosen
+    detection.CROP_WIDTHS = chosen
     return result
 
 

@@ -14,10 +14,11 @@ import time
 import torch
 
 from benchmarks.speed import RESULTS
-from multimodal_fer.files import write_json
-from multimodal_fer.models import FACE_MODELS, FaceNetwork, build
+from multimodal_fer.face.network import FaceNetwork
+from multimodal_fer.models import FACE_MODELS, build
 from multimodal_fer.models.inference import for_inference
-from multimodal_fer.training import provenance
+from multimodal_fer.training.run import provenance
+from multimodal_fer.utils.files import write_json
 
 BATCH, ROUNDS, ONES = 64, 7, 20
 CHAMPION = "se-resnet"

@@ -29,11 +29,17 @@ import av
 import cv2
 import numpy
 
-from multimodal_fer import analyzer, recognisers, speech, watching
-from multimodal_fer.files import fill_block, write_json
-from multimodal_fer.media import SAMPLE_RATE, iter_audio, iter_frames, read_audio
-from multimodal_fer.models import SEResNet
-from multimodal_fer.training import provenance
+from multimodal_fer import analyzer
+from multimodal_fer.face import detection
+from multimodal_fer.face.network import SEResNet
+from multimodal_fer.media import pictures
+from multimodal_fer.media import sound as media_sound
+from multimodal_fer.media.pictures import iter_frames
+from multimodal_fer.media.sound import iter_audio, read_audio
+from multimodal_fer.speech import voice_activity, whisper
+from multimodal_fer.training.run import provenance
+from multimodal_fer.types import SAMPLE_RATE
+from multimodal_fer.utils.files import fill_block, write_json
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "sample.mp4"
@@ -127,14 +133,12 @@ def measure(path: str) -> dict[str, Any]:
     start = time.perf_counter()
     tool = analyzer.Analyzer()
     loading = time.perf_counter() - start
-    analyzer.iter_frames = timers.wrap_stream("decode video", iter_frames)
-    analyzer.iter_audio = timers.wrap_stream("decode audio", iter_audio)
-    watching.find_faces = timers.wrap("detect faces", watching.find_faces)
-    speech.find_speech = timers.wrap("find speech", speech.find_speech)
+    pictures.iter_frames = timers.wrap_stream("decode video", iter_frames)
+    media_sound.iter_audio = timers.wrap_stream("decode audio", iter_audio)
+    detection.find_faces = timers.wrap("detect faces", detection.find_faces)
+    voice_activity.find_speech = timers.wrap("find speech", voice_activity.find_speech)
     SEResNet.forward = timers.wrap("classify faces", SEResNet.forward)
-    recognisers.FasterWhisper.recognise = timers.wrap(
-        "transcribe", recognisers.FasterWhisper.recognise
-    )
+    whisper.FasterWhisper.recognise = timers.wrap("transcribe", whisper.FasterWhisper.recognise)
     start = time.perf_counter()
     answer = tool.analyze(path)
     total = time.perf_counter() - start

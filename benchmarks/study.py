@@ -20,9 +20,9 @@ from typing import Any
 
 import av
 
-from multimodal_fer.files import write_json
-from multimodal_fer.media import probe
-from multimodal_fer.training import provenance
+from multimodal_fer.media.container import probe
+from multimodal_fer.training.run import provenance
+from multimodal_fer.utils.files import write_json
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "sample.mp4"

@@ -16,9 +16,9 @@ import torch
 
 from benchmarks.speed import RESULTS
 from multimodal_fer.analyzer import Analyzer
-from multimodal_fer.files import write_json
-from multimodal_fer.media import SAMPLE_RATE
-from multimodal_fer.training import provenance
+from multimodal_fer.training.run import provenance
+from multimodal_fer.types import SAMPLE_RATE
+from multimodal_fer.utils.files import write_json
 
 SECONDS, ROUNDS = 5, 60
 TEXT = "I could not find the button, and so I gave up in the end."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multimodal_fer.analyzer import Analyzer, analyze, analyze_text
     from multimodal_fer.errors import MultimodalFerError
-    from multimodal_fer.hub import load_bundle, load_model
+    from multimodal_fer.hub.loading import load_bundle, load_model
     from multimodal_fer.types import Analysis, Segment
 
 __version__ = "0.1.0"
@@ -33,8 +33,8 @@ _HOMES = {
     "Segment": "types",
     "analyze": "analyzer",
     "analyze_text": "analyzer",
-    "load_bundle": "hub",
-    "load_model": "hub",
+    "load_bundle": "hub.loading",
+    "load_model": "hub.loading",
 }
 
 

@@ -9,16 +9,28 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Self
 
-from multimodal_fer.coverage import measure_coverage
-from multimodal_fer.devices import choose_device
 from multimodal_fer.errors import MediaError, SpeechUnavailableError
-from multimodal_fer.hub import DEFAULT_BUNDLE, Bundle, find_weights, load_bundle
-from multimodal_fer.judging import Judge, Judged, cut_sound, judged_face, judged_in
+from multimodal_fer.face.classification import FaceTracks, FrameClassifier, describe_absences
+from multimodal_fer.fusion.bundle import Bundle, missing_parts
+from multimodal_fer.fusion.coverage import measure_coverage, true_duration
+from multimodal_fer.fusion.prediction import (
+    Predictor,
+    cut_sound,
+    face_prediction,
+    prediction_within,
+)
+from multimodal_fer.hub.loading import DEFAULT_BUNDLE, load_bundle
+from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.labels import MODALITIES
-from multimodal_fer.media import FRAME_RATE, iter_audio, iter_frames, probe
+from multimodal_fer.layers.output import Prediction
+from multimodal_fer.media.container import probe
+from multimodal_fer.media.pictures import FRAME_RATE, iter_frames
+from multimodal_fer.media.sound import iter_audio
 from multimodal_fer.models.inference import for_inference
-from multimodal_fer.recognisers import Recogniser, load_recogniser
-from multimodal_fer.speech import Heard, listen
+from multimodal_fer.speech.transcription import SpeechResult, listen
+from multimodal_fer.speech.utterances import make_windows, voice_spans
+from multimodal_fer.speech.whisper import Recogniser, load_recogniser
+from multimodal_fer.text.vocabulary import LONGEST
 from multimodal_fer.types import (
     Analysis,
     FaceTrack,
@@ -29,16 +41,12 @@ from multimodal_fer.types import (
     overall,
     strongest,
 )
-from multimodal_fer.vocabulary import LONGEST
-from multimodal_fer.watching import Seen, Watcher, describe_absences
-from multimodal_fer.windows import make_windows, voice_spans
+from multimodal_fer.utils.devices import choose_device
 
 READABLE = 0.4  # share of a text's words that must be known to judge it
 # Mean confidence of words under which they are not judged: what an English model makes of Polish speech is
 # under it in 19 of 20 utterances, of English sentences none in 57.
 CONFIDENT = 0.6
-HEADER_TOLERANCE = 0.5  # seconds between what a header says and what is there that mean nothing
-
 Progress = Callable[[str, float, float], None]  # stage, seconds done, seconds in all
 
 
@@ -51,7 +59,7 @@ class Analyzer:
         name or folder of the weights; the default came with the package
     speech_model
         "auto" (an installed model, never a download), "none", a Whisper name, folder or
-        file; see `multimodal_fer.recognisers.load_recogniser`
+        file; see `multimodal_fer.speech.whisper.load_recogniser`
     engine
         "faster-whisper", "openai-whisper" or None for the one that fits the model
     language
@@ -93,7 +101,7 @@ class Analyzer:
         if self.bundle.face is not None:
             quick = for_inference(self.bundle.face).to(self.device)
             self.bundle = replace(self.bundle, face=quick)
-        self.judge = Judge(self.bundle, self.device)
+        self.judge = Predictor(self.bundle, self.device)
         self.recogniser: Recogniser | None = None
         self.speech_note: str | None = None
         if str(speech_model) != "none":
@@ -126,19 +134,19 @@ class Analyzer:
         report = progress or _no_progress
         media = probe(path)
         heard, seen, warnings = self._listen_and_watch(media, report)
-        duration = _true_duration(media, heard, seen, warnings.append)
+        duration = true_duration(media, heard, seen, warnings.append)
         windows = make_windows(duration, heard.spans, heard.words)
         segments = self._judge_all(media, windows, heard, seen, warnings.append)
         return self._answer(media, duration, heard, seen, segments, warnings)
 
     def analyze_text(self, text: str) -> Analysis:
         """Say what a written answer expresses. Time is unknown, so all times are zero."""
-        warnings = _missing_parts(self.bundle, ("text",))
+        warnings = missing_parts(self.bundle, ("text",))
         segments: tuple[Segment, ...] = ()
         if text.strip():
             window = Window(0.0, 0.0, spoken=False, text=text)
             judged = self._read([window], None, warnings.append)
-            evidence = judged_in(0, {"text": judged})
+            evidence = prediction_within(0, {"text": judged})
             joint = self.judge.together([evidence])[0]
             segments = (self.judge.segment(window, None, evidence, joint, {"text": 1.0}),)
         else:
@@ -165,7 +173,9 @@ class Analyzer:
             raise MediaError(f"{path}: expected a text in UTF-8 ({error}); save it again") from None
         return replace(self.analyze_text(text), path=str(path))
 
-    def _listen_and_watch(self, media: Media, report: Progress) -> tuple[Heard, Seen, list[str]]:
+    def _listen_and_watch(
+        self, media: Media, report: Progress
+    ) -> tuple[SpeechResult, FaceTracks, list[str]]:
         """Hear the sound beside watching the pictures: each leaves cores idle for part of its time."""
         stop = Event()
         of_sound: list[str] = []  # warnings are kept apart, so that their order is always the same
@@ -180,9 +190,9 @@ class Analyzer:
 
     def _listen(
         self, media: Media, report: Progress, warn: Callable[[str], None], stop: Event
-    ) -> Heard:
+    ) -> SpeechResult:
         """Hear the sound once: where somebody speaks, and which words."""
-        heard = Heard(language=self.language)
+        heard = SpeechResult(language=self.language)
         if not media.has_audio:
             warn("the recording has no sound")
             return heard
@@ -201,15 +211,15 @@ class Analyzer:
             warn("somebody speaks, but no words were recognised")
         return heard
 
-    def _watch(self, media: Media, report: Progress, warn: Callable[[str], None]) -> Seen:
+    def _watch(self, media: Media, report: Progress, warn: Callable[[str], None]) -> FaceTracks:
         """Look at the pictures once: whose faces they show, and what each face expresses."""
-        seen = Seen()
+        seen = FaceTracks()
         if not media.has_video:
             warn("the recording has no picture")
             return seen
         if self.bundle.face is None:
             return seen
-        watcher = Watcher(self.bundle.face, self.device)
+        watcher = FrameClassifier(self.bundle.face, self.device)
         for frame in iter_frames(media.path, self.frame_rate, warn=warn):
             watcher.look(frame)
             report("watch", frame.time, media.duration)
@@ -224,12 +234,12 @@ class Analyzer:
         self,
         media: Media,
         windows: Sequence[Window],
-        heard: Heard,
-        seen: Seen,
+        heard: SpeechResult,
+        seen: FaceTracks,
         warn: Callable[[str], None],
     ) -> list[Segment]:
         """Gather what each modality says of each window, and fuse them."""
-        voices: dict[int, Judged] = {}
+        voices: dict[int, Prediction] = {}
         if self.bundle.voice is not None and any(window.spoken for window in windows):
             # A second reading of the sound alone: the windows are not known before the words are.
             spans = voice_spans(windows, heard.duration)
@@ -237,12 +247,12 @@ class Analyzer:
         words = self._read(windows, heard.language, warn)
         chosen = [self._choose_face(window, seen) for window in windows]
         faces = {
-            number: judged_face(track, first, last)
+            number: face_prediction(track, first, last)
             for number, (track, first, last) in enumerate(chosen)
             if track is not None
         }
         by_modality = {"face": faces, "voice": voices, "text": words}
-        evidence = [judged_in(number, by_modality) for number in range(len(windows))]
+        evidence = [prediction_within(number, by_modality) for number in range(len(windows))]
         spoken = heard.by_modality()
         segments = []
         for number, joint in enumerate(self.judge.together(evidence)):
@@ -255,7 +265,7 @@ class Analyzer:
 
     def _read(
         self, windows: Sequence[Window], language: str | None, warn: Callable[[str], None]
-    ) -> dict[int, Judged]:
+    ) -> dict[int, Prediction]:
         """Return what the words of each window express, if they are sure and in a language that is read."""
         reader = self.bundle.text
         if reader is None or not any(window.text for window in windows):
@@ -280,7 +290,7 @@ class Analyzer:
             warn(f"only the first {LONGEST} words and marks of a long text are judged")
         return self.judge.words(texts)
 
-    def _choose_face(self, window: Window, seen: Seen) -> tuple[FaceTrack | None, int, int]:
+    def _choose_face(self, window: Window, seen: FaceTracks) -> tuple[FaceTrack | None, int, int]:
         """The person whose face counts in a window, and which of that face's pictures lie in it."""
         shown = seen.between(window.start, window.end)
         best: tuple[float, FaceTrack | None, int, int] = (0.0, None, 0, 0)
@@ -298,14 +308,14 @@ class Analyzer:
         self,
         media: Media,
         duration: float,
-        heard: Heard,
-        seen: Seen,
+        heard: SpeechResult,
+        seen: FaceTracks,
         segments: Sequence[Segment],
         warnings: list[str],
     ) -> Analysis:
         coverage = measure_coverage(0.0, duration, heard.by_modality(), seen)
         present = [name for name in MODALITIES if coverage[name] > 0]
-        warnings += _missing_parts(self.bundle, present)
+        warnings += missing_parts(self.bundle, present)
         read = sum(segment.seconds * segment.coverage["text"] for segment in segments)
         coverage["text"] = min(
             1.0, read / max(duration, 1e-6)
@@ -361,33 +371,6 @@ def sure_texts(windows: Sequence[Window], warn: Callable[[str], None]) -> dict[i
             "not sure of them"
         )
     return {number: text for number, text in texts.items() if number not in unsure}
-
-
-def _true_duration(media: Media, heard: Heard, seen: Seen, warn: Callable[[str], None]) -> float:
-    """Seconds that really hold something, where the header says nothing or too much."""
-    reached = max(heard.duration, seen.end)
-    if reached == 0:
-        raise MediaError(
-            f"{media.path}: its header is readable, but nothing in it can be decoded; "
-            "copy or export the recording again"
-        )
-    if abs(reached - media.duration) <= HEADER_TOLERANCE:
-        return media.duration
-    if reached < media.duration:
-        warn(
-            f"the recording ends at {reached:.1f} s, its header says {media.duration:.1f} s; "
-            "its end may be missing"
-        )
-    return reached
-
-
-def _missing_parts(bundle: Bundle, present: Sequence[str]) -> list[str]:
-    """What was there to be judged, but the bundle has no part for."""
-    parts = {"face": bundle.face, "voice": bundle.voice, "text": bundle.text}
-    missing = [name for name in present if parts.get(name) is None]
-    if not missing:
-        return []
-    return [f"the bundle {bundle.name} has no part for {' and '.join(missing)}: not judged"]
 
 
 def _no_progress(stage: str, done: float, total: float) -> None:

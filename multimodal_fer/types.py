@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from multimodal_fer.labels import PLEASANT, UNPLEASANT
 
+SAMPLE_RATE = 16_000  # Hz, mono, for speech recognition and voice features alike
+Waveform = NDArray[numpy.float32]
+Span = tuple[float, float]
+
 SCHEMA = 1  # of Analysis.to_dict; raised when a reader of older answers would misread the new ones
 
 Scores = dict[str, float]
@@ -315,3 +319,16 @@ def _check_scores(scores: Mapping[str, float], what: str) -> None:
     total = sum(scores.values())
     if not math.isclose(total, 1.0, abs_tol=1e-3):
         raise ValueError(f"{what} scores must sum to 1; got {total} over {list(scores)}")
+
+
+def mean_scores(rows: Sequence[Scores]) -> Scores:
+    """The mean of score dictionaries over the same labels."""
+    return {label: sum(row[label] for row in rows) / len(rows) for label in rows[0]}
+
+
+def verdict(segment: Segment) -> str:
+    """What a segment expresses, in short; empty where nothing was judged."""
+    if segment.emotion is None:
+        return ""
+    doubt = "?" if segment.unsure else ""
+    return f"{segment.emotion}{doubt} {segment.scores[segment.emotion]:.0%}"

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal_fer import hub
-from multimodal_fer.files import write_json
-from multimodal_fer.parcel import CONFIG, in_words, part_folders, read_config, travels
-from recipes import pages as generated
+from multimodal_fer.hub import loading
+from multimodal_fer.hub.weights_folder import CONFIG, in_words, part_folders, read_config, travels
+from multimodal_fer.training import generated_pages as generated
+from multimodal_fer.training.generated_pages import ROOT
+from multimodal_fer.utils.files import write_json
 from recipes.open import bundle
 from recipes.open.tables import figure_of
-from recipes.pages import ROOT
 
 WEIGHTS = ROOT / "weights"
 FERPLUS = ROOT / "recipes" / "ferplus" / "results"
@@ -63,7 +63,7 @@ def named(report: Mapping[str, Any], figures: tuple[str, ...]) -> dict[str, floa
 
 # Folder → what it is, its result file, and how to read the figures out of it.
 SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
-    hub.DEFAULT_BUNDLE: (
+    loading.DEFAULT_BUNDLE: (
         "what `analyze` loads",
         OPEN / "usability-answers.json",
         of_answers,
@@ -145,10 +145,10 @@ def pages() -> dict[Path, str]:
 def main() -> None:
     """Parts first, the bundle that pins them, the page over all."""
     figures = results()
-    for name in set(SHIPPED) - {hub.DEFAULT_BUNDLE}:
+    for name in set(SHIPPED) - {loading.DEFAULT_BUNDLE}:
         write_results(WEIGHTS / name, figures[name])
     bundle.main()
-    write_results(WEIGHTS / hub.DEFAULT_BUNDLE, figures[hub.DEFAULT_BUNDLE])
+    write_results(WEIGHTS / loading.DEFAULT_BUNDLE, figures[loading.DEFAULT_BUNDLE])
     generated.write(pages())
 
 

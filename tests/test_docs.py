@@ -18,6 +18,6 @@ def test_the_site_builds_without_a_warning(tmp_path, caplog):
         build(config)
     assert not caplog.messages
     page = (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
-    for name in ("Analyzer.from_pretrained", "Analysis.to_dict", "exporting.export"):
+    for name in ("Analyzer.from_pretrained", "Analysis.to_dict", "onnx_export.export"):
         assert name in page
     assert "fonts.googleapis" not in page

@@ -8,9 +8,9 @@ import pytest
 import torch
 from conftest import SAMPLE, every, grey, remux, tone, write_clip
 
-from multimodal_fer import recognisers
 from multimodal_fer.analyzer import Analyzer, analyze, analyze_text
 from multimodal_fer.errors import MediaError, SpeechError, WeightsError
+from multimodal_fer.speech import whisper
 from multimodal_fer.types import SCHEMA
 
 KEYS = {
@@ -239,7 +239,7 @@ def test_damaged_packets_are_stepped_over(silent_analyzer, face_clip, portrait):
 
 
 def test_without_a_speech_model_the_answer_goes_on(monkeypatch, speech, face_clip):
-    monkeypatch.setattr(recognisers, "OFFLINE_PACKAGE", "no_such_package")
+    monkeypatch.setattr(whisper, "OFFLINE_PACKAGE", "no_such_package")
     analyzer = Analyzer()
     clip = face_clip(seconds=5, sound=numpy.repeat(speech[: 5 * 16_000], 3))
     answer = analyzer.analyze(clip).to_dict()

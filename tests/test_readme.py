@@ -9,10 +9,10 @@ from conftest import ROOT, SAMPLE, every, write_clip
 from typer.testing import CliRunner
 
 from benchmarks.speed import with_table
-from multimodal_fer.cli import app
-from multimodal_fer.parcel import read_config
+from multimodal_fer.cli.commands import app
+from multimodal_fer.hub.weights_folder import read_config
 from recipes import shipped
-from recipes.ferplus import tables
+from recipes.ferplus import tables as ferplus_tables
 from recipes.open import tables as open_tables
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def test_commands_run(arguments, tmp_path, monkeypatch, portrait):
 
 
 @pytest.mark.parametrize(
-    "module", [tables, open_tables, shipped], ids=lambda module: module.__name__
+    "module", [ferplus_tables, open_tables, shipped], ids=lambda module: module.__name__
 )
 def test_figures_are_those_of_the_result_files(module):
     for path, content in module.pages().items():

@@ -5,36 +5,43 @@ from dataclasses import fields
 from typing import Any
 
 from multimodal_fer.errors import WeightsError
-from multimodal_fer.models import fusion, hybrid, pretrained, published, recurrent, text, voice
-from multimodal_fer.models.face import FaceConfig, FaceNetwork, SEResNet, SEResNetConfig
-from multimodal_fer.models.output import Output
+from multimodal_fer.face.network import FaceConfig, FaceNetwork, SEResNet, SEResNetConfig
+from multimodal_fer.face.zoo import article, deepface, hybrid, vgg, xception
+from multimodal_fer.fusion import late_attention
+from multimodal_fer.fusion import recurrent as fusion_recurrent
+from multimodal_fer.text import network as text_network
+from multimodal_fer.text import pretrained as text_pretrained
+from multimodal_fer.text import recurrent as text_recurrent
+from multimodal_fer.voice import network as voice_network
+from multimodal_fer.voice import pretrained as voice_pretrained
+from multimodal_fer.voice import recurrent as voice_recurrent
 
 FACE_MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
     "se-resnet": (SEResNet, SEResNetConfig),
-    "article": (published.ArticleCNN, published.ArticleConfig),
-    "arriaga-sequential": (published.ArriagaSequential, published.ArriagaConfig),
-    "mini-xception": (published.MiniXception, published.MiniXceptionConfig),
-    "vgg13": (published.VGG13, published.VGG13Config),
-    "vgg19": (published.VGG19, published.CroppedConfig),
-    "resnet18": (published.ResNet18, published.CroppedConfig),
+    "article": (article.ArticleCNN, article.ArticleConfig),
+    "arriaga-sequential": (xception.ArriagaSequential, xception.ArriagaConfig),
+    "mini-xception": (xception.MiniXception, xception.MiniXceptionConfig),
+    "vgg13": (vgg.VGG13, vgg.VGG13Config),
+    "vgg19": (vgg.VGG19, vgg.CroppedConfig),
+    "resnet18": (vgg.ResNet18, vgg.CroppedConfig),
     "hybrid": (hybrid.Hybrid, hybrid.HybridConfig),
-    "deepface": (published.DeepFaceNet, published.DeepFaceConfig),
+    "deepface": (deepface.DeepFaceNet, deepface.DeepFaceConfig),
 }
 
 MODELS: dict[str, tuple[Any, Any]] = {
     **FACE_MODELS,
-    "speech": (voice.SpeechNetwork, voice.SpeechConfig),
-    "are": (voice.PublishedVoice, recurrent.VoiceConfig),
-    "words": (text.WordNetwork, text.WordConfig),
-    "tre": (recurrent.TRE, recurrent.TextConfig),
-    "mdre": (recurrent.MDRE, recurrent.DualConfig),
-    "mdrea": (recurrent.MDREA, recurrent.AttentionConfig),
-    "pretrained-voice": (pretrained.PretrainedVoice, pretrained.PretrainedVoiceConfig),
-    "pretrained-text": (pretrained.PretrainedText, pretrained.PretrainedTextConfig),
-    "late-attention": (fusion.LateAttention, fusion.FusionConfig),
+    "speech": (voice_network.SpeechNetwork, voice_network.SpeechConfig),
+    "are": (voice_recurrent.PublishedVoice, voice_recurrent.VoiceConfig),
+    "words": (text_network.WordNetwork, text_network.WordConfig),
+    "tre": (text_recurrent.TRE, text_recurrent.TextConfig),
+    "mdre": (fusion_recurrent.MDRE, fusion_recurrent.DualConfig),
+    "mdrea": (fusion_recurrent.MDREA, fusion_recurrent.AttentionConfig),
+    "pretrained-voice": (voice_pretrained.PretrainedVoice, voice_pretrained.PretrainedVoiceConfig),
+    "pretrained-text": (text_pretrained.PretrainedText, text_pretrained.PretrainedTextConfig),
+    "late-attention": (late_attention.LateAttention, late_attention.FusionConfig),
 }
 
-__all__ = ["FACE_MODELS", "MODELS", "FaceConfig", "FaceNetwork", "Output", "SEResNet", "build"]
+__all__ = ["FACE_MODELS", "MODELS", "build"]
 
 
 def build(name: str, settings: Mapping[str, Any]) -> Any:

@@ -1,5 +1,1 @@
-"""One self-contained HTML page a recording: player, timeline, transcript, telling moments, curves."""
-
-from multimodal_fer.report.page import write_report
-
-__all__ = ["write_report"]
+"""One recording's answer as files: the page, tables, subtitles, annotations, explained faces."""

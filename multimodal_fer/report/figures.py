@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from multimodal_fer.baseline import SOURCES, Change
-from multimodal_fer.faces import mean_scores
-from multimodal_fer.types import Analysis, FaceTrack, Scores
+from multimodal_fer.fusion.baseline import SOURCES, Change
+from multimodal_fer.types import Analysis, FaceTrack, Scores, mean_scores
 
 POINTS = 3000  # of one person's curve; a screen is hardly wider
 MOST_PEOPLE = 8  # lanes; those seen longest

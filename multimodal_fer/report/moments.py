@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from multimodal_fer.baseline import FUSED, Baseline
+from multimodal_fer.fusion.baseline import FUSED, Baseline
 from multimodal_fer.labels import PLEASANT, UNPLEASANT
 from multimodal_fer.types import Analysis, Scores, Segment, overall, strongest
 

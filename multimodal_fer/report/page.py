@@ -18,11 +18,10 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 
 from multimodal_fer import __version__
-from multimodal_fer.baseline import FUSED, SOURCES, Baseline, Change, change
 from multimodal_fer.errors import MultimodalFerError, OutputError
-from multimodal_fer.files import write_text
+from multimodal_fer.fusion.baseline import FUSED, SOURCES, Baseline, Change, change
 from multimodal_fer.labels import MODALITIES
-from multimodal_fer.media import probe
+from multimodal_fer.media.container import probe
 from multimodal_fer.report.figures import (
     MOST_PEOPLE,
     SOURCE_NAMES,
@@ -35,7 +34,7 @@ from multimodal_fer.report.figures import (
 from multimodal_fer.report.moments import Moment, clock, find_moments
 from multimodal_fer.report.thumbnails import best_sighting, cut_faces
 from multimodal_fer.types import Analysis, Media, Scores, Segment
-from multimodal_fer.writers import prepare_folder
+from multimodal_fer.utils.files import prepare_folder, write_text
 
 EMBED_LIMIT = (
     64 * 2**20
@@ -61,7 +60,7 @@ def write_report(
     recording : what the page plays, by a link relative to it; default: `analysis.path`. Where that is no
         longer there, the page says so and plays nothing
     faces : whether small pictures of faces are cut from the recording into the page
-    baseline : the person's rest, from `multimodal_fer.baseline.resting`; changes stand beside the scores
+    baseline : the person's rest, as `fusion.baseline.resting` finds it; changes stand beside the scores
     embed : put the recording, 64 MiB at most, into the page instead of linking to it
 
     Returns
@@ -173,7 +172,7 @@ def _render(
     **parts: Any,
 ) -> str:
     script, style, template = (
-        files(__package__ or "").joinpath(name).read_text("utf-8")
+        files(__package__ or "").joinpath("templates", name).read_text("utf-8")
         for name in ("report.js", "report.css", "report.html.j2")
     )
     environment = Environment(

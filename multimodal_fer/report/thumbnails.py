@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy
 
-from multimodal_fer.media import EVERY_PICTURE, iter_frames
+from multimodal_fer.media.pictures import EVERY_PICTURE, iter_frames
 from multimodal_fer.report.moments import Moment
 from multimodal_fer.types import FaceTrack, Image
 

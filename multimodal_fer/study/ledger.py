@@ -13,11 +13,11 @@ from typing import Any
 
 from multimodal_fer import __version__
 from multimodal_fer.errors import MediaError, OutputError
-from multimodal_fer.files import file_hash, write_json, write_text
-from multimodal_fer.study.job import Setup, video_of
+from multimodal_fer.report.writers import record_json
 from multimodal_fer.study.sessions import Session
+from multimodal_fer.study.workers.job import Setup, video_of
 from multimodal_fer.types import Analysis
-from multimodal_fer.writers import record_json
+from multimodal_fer.utils.files import file_hash, write_json, write_text
 
 SESSIONS, VIDEOS, FINISHED = "sessions", "videos", ".finished"
 

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 from multimodal_fer import __version__
 from multimodal_fer.errors import MultimodalFerError, OutputError
-from multimodal_fer.files import write_text
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.study.agreement import FEW, Agreement
 from multimodal_fer.study.sessions import Problem, Session
 from multimodal_fer.types import Analysis
+from multimodal_fer.utils.files import write_text
 
 STRIP = 220  # pixels: how wide a session is drawn, however long it is
 
@@ -114,7 +114,7 @@ def write_index(
 
     from multimodal_fer.report.figures import SOURCE_NAMES, STYLES, style_labels
 
-    here = files(__package__ or "")
+    here = files(__package__ or "") / "templates"
     script, style, template = (
         here.joinpath(f"index.{ending}").read_text("utf-8") for ending in ("js", "css", "html.j2")
     )

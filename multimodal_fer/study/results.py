@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from multimodal_fer.baseline import FUSED, Baseline, change, resting
 from multimodal_fer.errors import MultimodalFerError, OutputError
+from multimodal_fer.fusion.baseline import FUSED, Baseline, change, resting
 from multimodal_fer.study import tables
 from multimodal_fer.study.agreement import Pairs, agreement_table, emotions_of, measure
 from multimodal_fer.study.ledger import Ledger
@@ -77,7 +77,7 @@ def _report(
     session: Session, analysis: Analysis, baseline: Baseline, ledger: Ledger, faces: bool
 ) -> Problem | None:
     """Write one session's report, unless it was made of the same before."""
-    from multimodal_fer.report import write_report
+    from multimodal_fer.report.page import write_report
 
     if ledger.is_reported(session.file, baseline, faces):
         return None

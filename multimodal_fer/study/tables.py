@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multimodal_fer.baseline import FUSED, Baseline, change
 from multimodal_fer.errors import DataError, OutputError
-from multimodal_fer.files import replacing, write_text
+from multimodal_fer.fusion.baseline import FUSED, Baseline, change
 from multimodal_fer.labels import MODALITIES
+from multimodal_fer.report.writers import segment_columns, segment_rows, table
 from multimodal_fer.study.sessions import Problem, Session
 from multimodal_fer.types import Analysis, strongest
-from multimodal_fer.writers import segment_columns, segment_rows, table
+from multimodal_fer.utils.files import replacing, write_text
 
 FAMILIES = (
     "score_",

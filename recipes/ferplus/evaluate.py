@@ -18,18 +18,20 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from multimodal_fer.files import write_json
+from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.labels import FER_PLUS
-from multimodal_fer.metrics import bootstrap_intervals, classification_report
-from multimodal_fer.models import FaceNetwork
-from multimodal_fer.training import provenance, run_command
-from recipes.ferplus.pictures import draw_confusion
-from recipes.ferplus.prepare import Split, load_split
-from recipes.ferplus.rows import USAGES
-from recipes.ferplus.runs import load_any
-from recipes.ferplus.schemes import SCHEMES
-from recipes.ferplus.views import VIEWS, predict
-from recipes.ferplus.votes import albanie_targets, counted, majority_targets, paper_targets
+from multimodal_fer.training.metrics import bootstrap_intervals, classification_report
+from multimodal_fer.training.run import provenance
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import write_json
+from recipes.ferplus.corpus.releases import Split
+from recipes.ferplus.corpus.rows import USAGES
+from recipes.ferplus.corpus.votes import albanie_targets, counted, majority_targets, paper_targets
+from recipes.ferplus.learning.confusion import draw_confusion
+from recipes.ferplus.learning.runs import load_any
+from recipes.ferplus.learning.schemes import SCHEMES
+from recipes.ferplus.learning.views import VIEWS, predict
+from recipes.ferplus.prepare import load_split
 
 Targets = Callable[[Split], NDArray[numpy.float64]]
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from multimodal_fer.evidence import EvidenceSet, log_scores_of
-from multimodal_fer.files import file_hash
-from multimodal_fer.hub import find_weights, load_model
+from multimodal_fer.face.network import FaceNetwork
+from multimodal_fer.hub.loading import load_model
+from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7, OPEN7
-from multimodal_fer.models import FaceNetwork
-from multimodal_fer.training import run_command
-from recipes.ferplus.augment import Augmentation, augment
+from multimodal_fer.training.evidence import EvidenceSet, log_scores_of
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import file_hash
+from recipes.ferplus.corpus.votes import counted, majority_targets
+from recipes.ferplus.learning.augmentation import Augmentation, augment
 from recipes.ferplus.prepare import load_split
-from recipes.ferplus.votes import counted, majority_targets
 
 PARTS = {"valid": "validation", "test": "test"}  # of the others the network is too sure
 CONDITIONS = {
@@ -34,7 +35,7 @@ BATCH = 256
 
 
 @torch.inference_mode()
-def judge(model: FaceNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
+def predict_scores(model: FaceNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
     """Embeddings (N, D) and log scores (N, L)."""
     outputs = [model(chunk) for chunk in images.split(BATCH)]
     scores = [log_scores_of(output, model.config.temperature) for output in outputs]
@@ -52,7 +53,7 @@ def main(name: str, archive: str, folder: str) -> None:
         usable = counted(targets)
         images = torch.from_numpy(part.images[usable])
         generator = torch.Generator().manual_seed(1)
-        judged = [judge(model, augment(images, c, generator)) for c in CONDITIONS.values()]
+        judged = [predict_scores(model, augment(images, c, generator)) for c in CONDITIONS.values()]
         evidence = EvidenceSet(
             torch.stack([embedding for embedding, _ in judged]),
             torch.stack([scores for _, scores in judged]),

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from multimodal_fer.errors import DataError
-from multimodal_fer.hub import save_model
-from multimodal_fer.metrics import fit_temperature
-from multimodal_fer.run import CHECKPOINT, training_record
-from multimodal_fer.training import current_commit, load_checkpoint, run_command
-from recipes.ferplus.config import TrainConfig
-from recipes.ferplus.runs import result_model
-from recipes.ferplus.schemes import SCHEMES
+from multimodal_fer.hub.loading import save_model
+from multimodal_fer.training.metrics import fit_temperature
+from multimodal_fer.training.run import CHECKPOINT, current_commit, load_checkpoint, training_record
+from multimodal_fer.utils.command_line import run_command
+from recipes.ferplus.learning.config import TrainConfig
+from recipes.ferplus.learning.runs import result_model
+from recipes.ferplus.learning.schemes import SCHEMES
+from recipes.ferplus.learning.views import predict
 from recipes.ferplus.train import load_examples
-from recipes.ferplus.views import predict
 
 RARE = 0.03  # share of the training targets under which a class is rare
 ALLOWED_LOSS = 0.002  # of validation accuracy, for the sake of rare classes

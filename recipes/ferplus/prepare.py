@@ -17,15 +17,15 @@ import numpy
 from numpy.typing import NDArray
 
 from multimodal_fer.errors import DataError
-from multimodal_fer.files import replacing
-from multimodal_fer.training import run_command
-from recipes.ferplus.releases import (
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import replacing
+from recipes.ferplus.corpus.class_folders import read_class_folders
+from recipes.ferplus.corpus.releases import (
     FACE_TABLE,
     SPLITS,
     UNKNOWN,
     Release,
     Split,
-    read_class_folders,
     read_folders,
     read_split,
     read_tables,

@@ -4,7 +4,7 @@
 
 Every image with a majority label is spoilt in one way at a time: blurred, compressed, lit from one side,
 turned. For `camera` rows it is put into a larger picture, and found and cropped again by
-`multimodal_fer.faces` as `analyze` does; where no face is found, that lowers `found`, not the accuracy.
+`face.detection` as `analyze` does; where no face is found, that lowers `found`, not the accuracy.
 Writes `results/NAME.SPLIT.robustness.json`.
 """
 
@@ -16,15 +16,16 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from multimodal_fer.faces import CROP_WIDTHS, crop_face, find_faces
-from multimodal_fer.files import write_json
-from multimodal_fer.models import FaceNetwork
-from multimodal_fer.training import provenance, run_command
+from multimodal_fer.face.detection import CROP_WIDTHS, crop_face, find_faces
+from multimodal_fer.face.network import FaceNetwork
+from multimodal_fer.training.run import provenance
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import write_json
+from recipes.ferplus.corpus.votes import counted, majority_targets
 from recipes.ferplus.evaluate import PARTS, RESULTS
+from recipes.ferplus.learning.runs import load_any
+from recipes.ferplus.learning.views import predict
 from recipes.ferplus.prepare import load_split
-from recipes.ferplus.runs import load_any
-from recipes.ferplus.views import predict
-from recipes.ferplus.votes import counted, majority_targets
 
 Grey = NDArray[numpy.uint8]
 Change = Callable[[Grey], Grey]

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recipes import pages as generated
-from recipes.ferplus.config import TrainConfig
+from multimodal_fer.training import generated_pages as generated
+from multimodal_fer.training.generated_pages import ROOT
 from recipes.ferplus.evaluate import RESULTS
-from recipes.pages import ROOT
+from recipes.ferplus.learning.config import TrainConfig
 
 WEIGHTS = "face-ferplus-seresnet"
 VIEWS = {"single": "", "flip_averaged": ", mean with mirror image", "ten_crop": ", ten crops"}

@@ -14,21 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multimodal_fer.devices import mixed_precision
 from multimodal_fer.errors import ConfigError, DataError
-from multimodal_fer.metrics import classification_report
-from multimodal_fer.models import FaceNetwork, build
-from multimodal_fer.run import Run
-from multimodal_fer.sampling import draw_order, rarity
-from multimodal_fer.training import Workers, decayed_apart, seed_everything
-from recipes.ferplus.augment import AUGMENTATIONS, augment
-from recipes.ferplus.config import TrainConfig
-from recipes.ferplus.optimisation import OPTIMIZERS, SCHEDULES
+from multimodal_fer.face.network import FaceNetwork
+from multimodal_fer.models import build
+from multimodal_fer.training.distributed import Workers, seed_everything
+from multimodal_fer.training.metrics import classification_report
+from multimodal_fer.training.run import Run, decayed_apart
+from multimodal_fer.training.sampling import draw_order, rarity
+from multimodal_fer.utils.devices import mixed_precision
+from recipes.ferplus.corpus.votes import counted
+from recipes.ferplus.learning.augmentation import AUGMENTATIONS, augment
+from recipes.ferplus.learning.config import TrainConfig
+from recipes.ferplus.learning.optimisation import OPTIMIZERS, SCHEDULES
+from recipes.ferplus.learning.runs import load_any
+from recipes.ferplus.learning.schemes import SCHEMES, Scheme
+from recipes.ferplus.learning.views import predict
 from recipes.ferplus.prepare import load_split
-from recipes.ferplus.runs import load_any
-from recipes.ferplus.schemes import SCHEMES, Scheme
-from recipes.ferplus.views import predict
-from recipes.ferplus.votes import counted
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def load_alike(name: str, labels: tuple[str, ...]) -> tuple[FaceNetwork, dict[st
     return model, training
 
 
-def taught(examples: Examples, config: TrainConfig, device: torch.device) -> Examples:
+def with_teacher(examples: Examples, config: TrainConfig, device: torch.device) -> Examples:
     """Examples whose targets are mixed with what the teachers say of the images (Hinton et al. 2015).
 
     A teacher looks at the picture as it is and at its mirror image: its answer is computed once, not
@@ -104,7 +105,7 @@ class FaceRun(Run):
         self.average = self.averaged(self.model)
         self.training = load_examples(config, "train", self.scheme, group.device)
         if config.teachers:
-            self.training = taught(self.training, config, group.device)
+            self.training = with_teacher(self.training, config, group.device)
         self.validation = load_examples(
             config, "valid", SCHEMES[self.scheme.measured_by], group.device
         )

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from multimodal_fer.errors import DataError
-from multimodal_fer.files import write_json
-from multimodal_fer.models.fusion import mean_of_scores, product_rule
-from multimodal_fer.training import provenance, run_command
-from multimodal_fer.writers import prepare_folder
-from recipes.iemocap.evidence import Joined, scores_among
-from recipes.iemocap.figures import (
+from multimodal_fer.fusion.late_attention import mean_of_scores, product_rule
+from multimodal_fer.training.run import provenance
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import prepare_folder, write_json
+from recipes.iemocap.corpus.emotions import NUMBERS
+from recipes.iemocap.corpus.protocols import PROTOCOLS, deal_folds
+from recipes.iemocap.figures.measures import (
     Answers,
     FoldAnswers,
     by_kind,
@@ -33,12 +34,11 @@ from recipes.iemocap.figures import (
     spread,
 )
 from recipes.iemocap.fuse import FusedFold
-from recipes.iemocap.labels import NUMBERS
-from recipes.iemocap.prepared import Prepared, load_prepared
-from recipes.iemocap.protocols import PROTOCOLS, deal_folds
-from recipes.iemocap.runs import TrainedFold, fold_digest, fold_folder, trained_folds
-from recipes.iemocap.settings import split_words
-from recipes.iemocap.targets import make_goal
+from recipes.iemocap.learning.evidence import Joined, scores_among
+from recipes.iemocap.learning.runs import TrainedFold, fold_digest, fold_folder, trained_folds
+from recipes.iemocap.learning.settings import split_words
+from recipes.iemocap.learning.targets import make_goal
+from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 
 RESULTS = "runs/iemocap-results"
 

@@ -17,23 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_fer.errors import ConfigError, DataError
-from multimodal_fer.files import file_hash, write_text
-from multimodal_fer.hub import load_bundle, save_bundle, save_model, verify_model
-from multimodal_fer.parcel import CARD, TERMS, TRAVELS, WEIGHTS
-from multimodal_fer.registry import find_weights
-from multimodal_fer.training import current_commit, run_command
-from multimodal_fer.writers import prepare_folder
-from recipes.iemocap.contract import check_contract
-from recipes.iemocap.evidence import Parts
-from recipes.iemocap.figures import EMOTION_FIGURES
-from recipes.iemocap.final import Final, FinalSystem, train_final
+from multimodal_fer.hub.loading import load_bundle, save_bundle, save_model, verify_model
+from multimodal_fer.hub.registry import find_weights
+from multimodal_fer.hub.weights_folder import CARD, TERMS, TRAVELS, WEIGHTS
+from multimodal_fer.training.generated_pages import table
+from multimodal_fer.training.run import current_commit
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import file_hash, prepare_folder, write_text
+from recipes.iemocap.corpus.published_counts import check_contract
+from recipes.iemocap.figures.measures import EMOTION_FIGURES
+from recipes.iemocap.figures.scan import check_free
 from recipes.iemocap.fuse import FuseConfig
-from recipes.iemocap.prepared import Prepared, load_prepared
-from recipes.iemocap.runs import fold_folder, load_state, trained_folds
-from recipes.iemocap.scan import check_free
-from recipes.iemocap.settings import read_settings
-from recipes.iemocap.table import FIGURES, spread, subsets_table
-from recipes.pages import table
+from recipes.iemocap.learning.evidence import Parts
+from recipes.iemocap.learning.final import Final, FinalSystem, train_final
+from recipes.iemocap.learning.runs import fold_folder, load_state, trained_folds
+from recipes.iemocap.learning.settings import read_settings
+from recipes.iemocap.preparation.prepared import Prepared, load_prepared
+from recipes.iemocap.tables import FIGURES, spread, subsets_table
 
 CARDS = Path(__file__).parent / "cards"
 UNSURE_BELOW = 0.5  # calibrated: such an answer is more likely wrong than right

@@ -28,25 +28,31 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from multimodal_fer.errors import ConfigError, DataError
+from multimodal_fer.fusion.late_attention import (
+    Evidence,
+    LateAttention,
+    drop_modalities,
+    fusion_loss,
+)
+from multimodal_fer.hub.registry import folder_here
 from multimodal_fer.labels import MODALITIES
-from multimodal_fer.metrics import classification_report, fit_temperature
 from multimodal_fer.models import build
-from multimodal_fer.models.fusion import Evidence, LateAttention, drop_modalities, fusion_loss
-from multimodal_fer.registry import folder_here
-from multimodal_fer.run import CHECKPOINT, Run, result_state, training_record
-from multimodal_fer.training import (
-    Workers,
+from multimodal_fer.training.config import load_config
+from multimodal_fer.training.distributed import Workers, seed_everything, workers
+from multimodal_fer.training.metrics import classification_report, fit_temperature
+from multimodal_fer.training.run import (
+    CHECKPOINT,
+    Run,
     decayed_apart,
     load_checkpoint,
-    load_config,
-    run_command,
-    seed_everything,
-    workers,
+    result_state,
+    training_record,
 )
-from recipes.iemocap.evidence import Joined, Parts
-from recipes.iemocap.prepared import Prepared, load_prepared
-from recipes.iemocap.runs import fold_digest, fold_folder, load_state, trained_folds
-from recipes.iemocap.settings import split_words
+from multimodal_fer.utils.command_line import run_command
+from recipes.iemocap.learning.evidence import Joined, Parts
+from recipes.iemocap.learning.runs import fold_digest, fold_folder, load_state, trained_folds
+from recipes.iemocap.learning.settings import split_words
+from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 from recipes.iemocap.train import fold_numbers
 
 USUAL = Path(__file__).parent / "systems" / "fusion.toml"

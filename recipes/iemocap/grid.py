@@ -23,18 +23,19 @@ from typing import Any, NamedTuple
 
 import torch
 
-from multimodal_fer.crew import TRIES, Died, run_all
 from multimodal_fer.errors import ConfigError, DataError, MultimodalFerError
-from multimodal_fer.training import load_config, run_command
-from recipes.iemocap.config import TrainConfig
-from recipes.iemocap.faces import FaceFeatures
-from recipes.iemocap.networks import SYSTEMS
-from recipes.iemocap.prepared import load_prepared
-from recipes.iemocap.protocols import deal_folds
-from recipes.iemocap.runs import fold_folder
-from recipes.iemocap.settings import read_settings
+from multimodal_fer.training.config import load_config
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.process_pool import TRIES, Died, run_in_processes
+from recipes.iemocap.corpus.protocols import deal_folds
+from recipes.iemocap.learning.config import TrainConfig
+from recipes.iemocap.learning.face_scores import FaceFeatures
+from recipes.iemocap.learning.runs import fold_folder
+from recipes.iemocap.learning.settings import read_settings
+from recipes.iemocap.learning.systems import SYSTEMS
+from recipes.iemocap.preparation.prepared import load_prepared
+from recipes.iemocap.preparation.transcripts import Transcripts
 from recipes.iemocap.train import fold_numbers, plan, train
-from recipes.iemocap.transcripts import Transcripts
 
 TOMLS = Path(__file__).parent / "systems"
 ENGINES = ("auto", "ray", "processes", "serial")
@@ -193,7 +194,7 @@ def _one_by_one(trials: Sequence[Trial], workers: int) -> Results:
 
 
 def _in_processes(trials: Sequence[Trial], workers: int) -> Results:
-    for trial, answer in run_all(attempt, trials, workers):
+    for trial, answer in run_in_processes(attempt, trials, workers):
         yield trial, f"its process died ({answer.how})" if isinstance(answer, Died) else answer
 
 

@@ -26,14 +26,22 @@ import cv2
 import numpy
 import torch
 
-from multimodal_fer.crew import Died, processors, run_all
 from multimodal_fer.errors import ConfigError, OutputError
-from multimodal_fer.files import write_json
 from multimodal_fer.labels import MODALITIES
-from multimodal_fer.training import provenance, run_command
-from multimodal_fer.writers import prepare_folder
-from recipes.iemocap.contract import Difference, check_contract, differences_table, off_scale
-from recipes.iemocap.dialogs import (
+from multimodal_fer.training.run import provenance
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import prepare_folder, write_json
+from multimodal_fer.utils.process_pool import Died, processors, run_in_processes
+from recipes.iemocap.corpus.published_counts import (
+    Difference,
+    check_contract,
+    differences_table,
+    off_scale,
+)
+from recipes.iemocap.corpus.release import find_release, list_release, refuse_inside
+from recipes.iemocap.corpus.turns import read_turns
+from recipes.iemocap.learning.settings import read_settings
+from recipes.iemocap.preparation.dialogs import (
     AFTER_END,
     Job,
     Outcome,
@@ -42,10 +50,8 @@ from recipes.iemocap.dialogs import (
     make_job,
     prepare_dialog,
 )
-from recipes.iemocap.prepared import Prepared, load_prepared
-from recipes.iemocap.release import find_release, list_release, refuse_inside
-from recipes.iemocap.settings import read_settings
-from recipes.iemocap.store import (
+from recipes.iemocap.preparation.prepared import Prepared, load_prepared
+from recipes.iemocap.preparation.store import (
     COMMAND,
     DIALOGS,
     MANIFEST,
@@ -55,7 +61,6 @@ from recipes.iemocap.store import (
     write_manifest,
     writing,
 )
-from recipes.iemocap.turns import read_turns
 
 try:
     import fcntl
@@ -142,7 +147,7 @@ class _Sitting:
             with writing(manifest):  # where there is one, all that it lists is there
                 manifest.unlink(missing_ok=True)
         total, done = sum(job.end for job in self.waiting), 0.0
-        with contextlib.closing(run_all(prepare_dialog, self.waiting, workers)) as results:
+        with contextlib.closing(run_in_processes(prepare_dialog, self.waiting, workers)) as results:
             for job, result in results:
                 outcome = give_up_dialog(job, result.how) if isinstance(result, Died) else result
                 self.records[job.dialog.name] = outcome.record

@@ -21,31 +21,25 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from multimodal_fer.devices import mixed_precision
 from multimodal_fer.errors import ConfigError, DataError
-from multimodal_fer.files import write_json
-from multimodal_fer.run import CHECKPOINT, Run
-from multimodal_fer.sounds import WEARS, hide_features, speed_up, wear_out
-from multimodal_fer.training import (
-    Workers,
-    decayed_apart,
-    load_checkpoint,
-    load_config,
-    provenance,
-    run_command,
-    seed_everything,
-    workers,
-)
-from multimodal_fer.vocabulary import Vocabulary, vectors_for
-from recipes.iemocap.config import ALL, TrainConfig
-from recipes.iemocap.faces import FaceFeatures
-from recipes.iemocap.inputs import Item, Reader, collate, cut, encode, judge, texts_of
-from recipes.iemocap.networks import SYSTEMS, Batch, build_network
-from recipes.iemocap.prepared import Prepared, load_prepared
-from recipes.iemocap.protocols import PARTS, Fold, deal_folds, whole_fold
-from recipes.iemocap.runs import fold_digest, fold_folder
-from recipes.iemocap.settings import split_words
-from recipes.iemocap.targets import make_goal
+from multimodal_fer.text.vocabulary import Vocabulary
+from multimodal_fer.text.word_vectors import vectors_for
+from multimodal_fer.training.config import load_config
+from multimodal_fer.training.distributed import Workers, seed_everything, workers
+from multimodal_fer.training.run import CHECKPOINT, Run, decayed_apart, load_checkpoint, provenance
+from multimodal_fer.training.sound_augmentation import CORRUPTIONS, corrupt, hide_features, speed_up
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.devices import mixed_precision
+from multimodal_fer.utils.files import write_json
+from recipes.iemocap.corpus.protocols import PARTS, Fold, deal_folds, whole_fold
+from recipes.iemocap.learning.config import ALL, TrainConfig
+from recipes.iemocap.learning.face_scores import FaceFeatures
+from recipes.iemocap.learning.inputs import Item, Reader, collate, cut, encode, judge, texts_of
+from recipes.iemocap.learning.runs import fold_digest, fold_folder
+from recipes.iemocap.learning.settings import split_words
+from recipes.iemocap.learning.systems import SYSTEMS, Batch, build_network
+from recipes.iemocap.learning.targets import make_goal
+from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 
 ABOUT = "about.json"
 TIMED = 4  # batches that an estimate measures
@@ -197,15 +191,15 @@ class FoldRun(Run):
 
     def _judge(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Logits (B, K); sounds are worn out before, each by its own draw."""
-        wear = WEARS[self.config.wear]
+        wear = CORRUPTIONS[self.config.wear]
         if self.config.wear == "none":
             return self.system.judge(self.model, batch).logits
         samples, lengths = batch.both("samples")
-        samples = wear_out(samples, lengths, wear, generator)
+        samples = corrupt(samples, lengths, wear, generator)
         if not wear.masks or not hasattr(self.model, "hear"):
             worn = batch._replace(values={**batch.values, "samples": samples})
             return self.system.judge(self.model, worn).logits
-        sound = self.model.hear(samples, lengths)
+        sound = self.model.extract_features(samples, lengths)
         return self.model.judge(hide_features(sound, wear.masks, generator)).logits
 
     def batches(self, generator: torch.Generator) -> list[Tensor]:

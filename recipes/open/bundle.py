@@ -5,7 +5,7 @@ python -m recipes.open.bundle
 
 from pathlib import Path
 
-from multimodal_fer import hub
+from multimodal_fer.hub import loading
 from multimodal_fer.labels import OPEN7
 
 WEIGHTS = Path(__file__).parent.parent.parent / "weights"
@@ -21,8 +21,8 @@ UNSURE_BELOW = 0.5  # calibrated: such an answer is more likely wrong than right
 def main() -> None:
     """Write `weights/open7/config.json` from the parts that lie beside it."""
     parts = {modality: WEIGHTS / name for modality, name in PARTS.items()}
-    hub.save_bundle(WEIGHTS / hub.DEFAULT_BUNDLE, OPEN7, UNSURE_BELOW, parts)
-    print(f"written: {hub.load_bundle(WEIGHTS / hub.DEFAULT_BUNDLE).version}")
+    loading.save_bundle(WEIGHTS / loading.DEFAULT_BUNDLE, OPEN7, UNSURE_BELOW, parts)
+    print(f"written: {loading.load_bundle(WEIGHTS / loading.DEFAULT_BUNDLE).version}")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multimodal_fer.errors import ConfigError
-from multimodal_fer.files import write_json
-from multimodal_fer.hub import DEFAULT_BUNDLE
-from multimodal_fer.training import provenance, run_command
-from recipes.open import answers_faces, answers_speech, answers_texts
-from recipes.open.answers import in_words
+from multimodal_fer.hub.loading import DEFAULT_BUNDLE
+from multimodal_fer.training.run import provenance
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import write_json
+from recipes.open.answers import faces, speech, texts
+from recipes.open.answers.answers import in_words
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = ("speech", "faces", "texts")
@@ -64,14 +65,14 @@ def measure(kind: str, settings: Settings) -> dict[str, Any]:
     """Return the result of one kind of data."""
     paths, bundle, limit = settings
     if kind == "speech":
-        return answers_speech.measure(paths, bundle, limit)
+        return speech.measure(paths, bundle, limit)
     if kind == "texts":
-        return answers_texts.measure(paths[0], paths[1:], bundle, limit)
+        return texts.measure(paths[0], paths[1:], bundle, limit)
     if kind != "faces":
         raise ConfigError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
     if len(paths) > 1:
         raise ConfigError("faces takes one folder, that of FER+")
-    return answers_faces.measure(paths[0], bundle, limit)
+    return faces.measure(paths[0], bundle, limit)
 
 
 def main(kind: str, *words: str) -> None:

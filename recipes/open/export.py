@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 
 from multimodal_fer.errors import DataError, MultimodalFerError
-from multimodal_fer.hub import save_model
-from multimodal_fer.metrics import fit_temperature
-from multimodal_fer.models.fusion import pattern_name
-from multimodal_fer.run import CHECKPOINT
-from multimodal_fer.training import current_commit, load_checkpoint
-from recipes.open import fusion, text, voice
-from recipes.open.prepare import load_speech
+from multimodal_fer.fusion.late_attention import pattern_name
+from multimodal_fer.hub.loading import save_model
+from multimodal_fer.training.metrics import fit_temperature
+from multimodal_fer.training.run import CHECKPOINT, current_commit, load_checkpoint
+from recipes.open.fusion import train as fusion_train
 from recipes.open.runs import Trained, load_trained
-from recipes.open.texts import asked_labels, read_texts, targets_of
+from recipes.open.text import train as text_train
+from recipes.open.text.corpora import asked_labels, read_texts, targets_of
+from recipes.open.voice import train as voice_train
+from recipes.open.voice.prepare import load_speech
 
 LICENCE = {
     "voice": "CC BY-NC-SA 4.0, as RAVDESS and nEMO are",
@@ -33,44 +34,50 @@ LICENCE = {
 }
 
 
-def voice_validation(trained: Trained, config: voice.VoiceTrainConfig) -> tuple[Tensor, Tensor]:
+def voice_validation(
+    trained: Trained, config: voice_train.VoiceTrainConfig
+) -> tuple[Tensor, Tensor]:
     """Logits and labels of the validation speakers."""
     speech = load_speech(config.data)
-    part = voice.split_speakers(speech, config)["validation"]
+    part = voice_train.split_speakers(speech, config)["validation"]
     if not part.clips:
         raise DataError(f"{trained.name}: has no validation speakers; train with validation_fold=1")
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
-    return voice.predict_voices(trained.model, waveforms), part.labels
+    return voice_train.predict_voices(trained.model, waveforms), part.labels
 
 
-def text_validation(trained: Trained, config: text.TextTrainConfig) -> tuple[Tensor, Tensor]:
+def text_validation(trained: Trained, config: text_train.TextTrainConfig) -> tuple[Tensor, Tensor]:
     examples = read_texts(config.data, config.corpora, "validation")
     texts = [example.text for example in examples]
-    tokens = text.encode_texts(trained.model, trained.vocabulary, texts)
-    logits = text.predict_texts(trained.model, tokens)
-    logits = text.among_asked(logits, torch.from_numpy(asked_labels(examples)))
+    tokens = text_train.encode_texts(trained.model, trained.vocabulary, texts)
+    logits = text_train.predict_texts(trained.model, tokens)
+    logits = text_train.among_asked(logits, torch.from_numpy(asked_labels(examples)))
     return logits, torch.from_numpy(targets_of(examples))
 
 
-def fusion_validation(trained: Trained, config: fusion.FusionTrainConfig) -> tuple[Tensor, Tensor]:
+def fusion_validation(
+    trained: Trained, config: fusion_train.FusionTrainConfig
+) -> tuple[Tensor, Tensor]:
     logits, labels, _ = fusion_draws(trained, config)
     return logits, labels
 
 
 def fusion_draws(
-    trained: Trained, config: fusion.FusionTrainConfig
+    trained: Trained, config: fusion_train.FusionTrainConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits (B, K), labels (B,) and present modalities (B, M) of validation samples."""
-    _, validation = fusion.split_evidence(fusion.load_sets(config.evidence, "validation"))
+    _, validation = fusion_train.split_evidence(
+        fusion_train.load_sets(config.evidence, "validation")
+    )
     generator = torch.Generator().manual_seed(2)
-    labels = fusion.draw_labels(40_000, config.prior, generator)
+    labels = fusion_train.draw_labels(40_000, config.prior, generator)
     batch = validation.draw(labels, config, generator)
     with torch.no_grad():
         return trained.model(batch.evidence, batch.present).logits, labels, batch.present
 
 
 def fit_pattern_temperatures(
-    trained: Trained, config: fusion.FusionTrainConfig
+    trained: Trained, config: fusion_train.FusionTrainConfig
 ) -> dict[str, float]:
     """Return a temperature for each pattern of at least two present modalities."""
     logits, labels, present = fusion_draws(trained, config)
@@ -86,9 +93,9 @@ def fit_pattern_temperatures(
 
 
 KINDS: dict[str, tuple[Any, Any]] = {
-    "voice": (voice.VoiceTrainConfig, voice_validation),
-    "text": (text.TextTrainConfig, text_validation),
-    "fusion": (fusion.FusionTrainConfig, fusion_validation),
+    "voice": (voice_train.VoiceTrainConfig, voice_validation),
+    "text": (text_train.TextTrainConfig, text_validation),
+    "fusion": (fusion_train.FusionTrainConfig, fusion_validation),
 }
 
 

@@ -4,12 +4,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from multimodal_fer.hub import find_weights, load_model, load_reader, read_config
+from multimodal_fer.hub.loading import load_model, load_reader
+from multimodal_fer.hub.registry import find_weights
+from multimodal_fer.hub.weights_folder import read_config
 from multimodal_fer.models import build
-from multimodal_fer.models.text import Reader, WordNetwork
-from multimodal_fer.run import CHECKPOINT, result_state, training_record
-from multimodal_fer.training import load_checkpoint
-from multimodal_fer.vocabulary import Vocabulary
+from multimodal_fer.text.network import Reader, WordNetwork
+from multimodal_fer.text.vocabulary import Vocabulary
+from multimodal_fer.training.run import CHECKPOINT, load_checkpoint, result_state, training_record
 
 Config = TypeVar("Config")
 

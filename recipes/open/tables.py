@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy
 
-from multimodal_fer.metrics import macro_f1
-from recipes import pages as generated
-from recipes.open.evaluate_voice import CONDITIONS, RESULTS
-from recipes.open.fusion import FusionTrainConfig
-from recipes.open.text import TextTrainConfig
-from recipes.open.voice import VoiceTrainConfig
-from recipes.pages import ROOT, table
+from multimodal_fer.training import generated_pages as generated
+from multimodal_fer.training.generated_pages import ROOT, table
+from multimodal_fer.training.metrics import macro_f1
+from recipes.open.fusion.train import FusionTrainConfig
+from recipes.open.text.train import TextTrainConfig
+from recipes.open.voice.evaluate import CONDITIONS, RESULTS
+from recipes.open.voice.train import VoiceTrainConfig
 
 WEIGHTS = ROOT / "weights"
 CARDS = Path(__file__).parent / "cards"

@@ -1,0 +1,5 @@
+"""The command `multimodal-fer`."""
+
+from multimodal_fer.cli.commands import app
+
+__all__ = ["app"]

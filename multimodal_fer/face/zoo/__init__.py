@@ -1,0 +1,1 @@
+"""Facial networks of the literature, as published. None of them is shipped as the default."""

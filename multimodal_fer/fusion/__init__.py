@@ -1,0 +1,1 @@
+"""Face, voice and words together: late attention, dual encoders, a person's baseline."""

@@ -1,0 +1,1 @@
+"""Weights: load, verify, find, fetch, publish, export."""

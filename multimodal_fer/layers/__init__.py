@@ -1,0 +1,1 @@
+"""What networks of several modalities are built of."""

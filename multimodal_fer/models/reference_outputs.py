@@ -1,0 +1,93 @@
+"""Inputs made by formulas, so that weights can be verified without any recording, picture or text.
+
+Each network's answer to its golden input is stored beside its weights (`golden.json`) and compared.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multimodal_fer.face.network import FaceNetwork
+from multimodal_fer.fusion.late_attention import Evidence, LateAttention
+from multimodal_fer.fusion.recurrent import MDRE, MDREA, DualConfig
+from multimodal_fer.text.network import WordNetwork
+from multimodal_fer.text.pretrained import PretrainedText
+from multimodal_fer.text.recurrent import TRE
+from multimodal_fer.types import SAMPLE_RATE
+
+COUNT = 4  # of pictures, sounds or texts
+
+
+@torch.inference_mode()
+def reference_logits(model: Any) -> Tensor:
+    """What a network says of its golden input, (4, K) on the CPU."""
+    return model(*reference_input(model)).logits
+
+
+def reference_input(model: Any) -> tuple[Any, ...]:
+    """The arguments of `model.forward`."""
+    if isinstance(model, FaceNetwork):
+        return (reference_images(model.config.input_size),)
+    if isinstance(model, WordNetwork | TRE):
+        return reference_tokens(model.config.vocabulary_size)
+    if isinstance(model, PretrainedText):
+        return reference_tokens(model.backbone.config.vocab_size)
+    if isinstance(model, MDRE | MDREA):
+        tokens = reference_tokens(model.config.vocabulary_size)
+        return *reference_features(model.config), *tokens
+    if isinstance(model, LateAttention):
+        return reference_evidence(model)
+    return reference_sounds()
+
+
+def reference_images(size: int) -> Tensor:
+    """Four grey pictures (4, size, size) uint8."""
+    rows = torch.arange(size).view(1, -1, 1)
+    columns = torch.arange(size).view(1, 1, -1)
+    number = torch.arange(1, COUNT + 1).view(-1, 1, 1)
+    return ((rows * number * 7 + columns * columns * 3 + rows * columns * number) % 256).byte()
+
+
+def reference_sounds() -> tuple[Tensor, Tensor]:
+    """Four gliding tones with overtones (4, N) in [-1, 1], and their lengths (4,)."""
+    time = torch.arange(SAMPLE_RATE, dtype=torch.float64) / SAMPLE_RATE
+    number = torch.arange(1, COUNT + 1, dtype=torch.float64).view(-1, 1)
+    phase = 2 * torch.pi * (100 * number * time + 30 * number * time.square())
+    sounds = torch.stack([torch.sin(tone * phase) / tone for tone in range(1, 6)]).sum(0)
+    lengths = torch.tensor([SAMPLE_RATE, SAMPLE_RATE // 2, SAMPLE_RATE // 3, SAMPLE_RATE // 5])
+    return (0.1 * sounds).float(), lengths
+
+
+def reference_tokens(vocabulary_size: int) -> tuple[Tensor, Tensor]:
+    """Four rows of numbers of tokens (4, 12), and their lengths (4,)."""
+    place = torch.arange(12) * torch.arange(1, COUNT + 1).view(-1, 1) * 37
+    return 1 + place % (vocabulary_size - 1), torch.tensor([12, 7, 3, 1])
+
+
+def reference_features(config: DualConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames (4, 20, F) in waves, how many of them count (4,), and prosody (4, P)."""
+    number = torch.arange(1, COUNT + 1).view(-1, 1, 1)
+    places = torch.arange(20).view(-1, 1) + torch.arange(config.frame_size)
+    prosody = torch.arange(config.prosody_size) * torch.arange(1, COUNT + 1).view(-1, 1)
+    frames = torch.tensor([20, 13, 5, 1])
+    return torch.sin(places * number * 0.3).float(), frames, torch.cos(prosody * 0.2).float()
+
+
+def reference_evidence(model: LateAttention) -> tuple[dict[str, Evidence], Tensor]:
+    """Evidence of every part, and four patterns of what is present (4, M)."""
+
+    def waves(size: int, shift: int) -> Tensor:
+        place = torch.arange(size) + shift * torch.arange(1, COUNT + 1).view(-1, 1)
+        return torch.sin(place * 0.7).float()
+
+    evidence = {
+        name: Evidence(
+            waves(model.config.embeddings[name], shift),
+            waves(len(model.config.part_labels[name]), shift).log_softmax(1),
+        )
+        for shift, name in enumerate(model.modalities, start=1)
+    }
+    numbers = torch.arange(1, COUNT + 1).view(-1, 1)
+    places = torch.arange(len(model.modalities))
+    return evidence, ((numbers >> places) & 1) | (numbers == COUNT)

@@ -1,0 +1,1 @@
+"""Where somebody speaks, which words, and the utterances that get an answer."""

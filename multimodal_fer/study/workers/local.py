@@ -1,0 +1,29 @@
+"""Workers on this machine: one process each, with models of its own."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from multimodal_fer.study.workers.job import Reply, Setup, Worker, share_cores
+from multimodal_fer.utils.process_pool import Died, run_in_processes
+
+_worker: Worker | None = None  # of a worker process, and none elsewhere
+
+
+def run_local(files: Sequence[str], setup: Setup, workers: int) -> Iterator[Reply]:
+    """Work off files by processes of this machine; see `Pool`."""
+    start = partial(_begin, setup)
+    for file, reply in run_in_processes(_answer, files, workers, start=start, tries=1):
+        if isinstance(reply, Died):
+            reply = Reply(file, None, f"the worker process died on it ({reply.how})")
+        yield reply
+
+
+def _begin(setup: Setup, number: int, workers: int) -> None:
+    global _worker
+    share_cores(number, workers)
+    _worker = Worker(setup)
+
+
+def _answer(file: str) -> Reply:
+    assert _worker is not None
+    return _worker.answer(file)

@@ -1,0 +1,1 @@
+"""What is said: tokens, vocabularies, and the networks that read them."""

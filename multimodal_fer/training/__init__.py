@@ -1,0 +1,1 @@
+"""What recipes share: configuration, run folders, metrics, sampling, augmentation."""

@@ -1,0 +1,77 @@
+"""What trained parts say of labelled examples, as files: fusion trains on these, never on the corpora.
+
+Each recipe writes the evidence of its own modality; nothing of a picture, sound or text is in it but what a
+network made of it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+
+from multimodal_fer.errors import DataError
+from multimodal_fer.fusion.late_attention import Evidence, log_of
+from multimodal_fer.labels import OPEN7
+from multimodal_fer.layers.output import Output
+from multimodal_fer.utils.files import replacing
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceSet:
+    """Evidence of one modality for N examples, by an index into `OPEN7`, in one condition each.
+
+    Each example is there in several conditions (clean, blurred, noisy, …), numbered alike.
+    """
+
+    embeddings: Tensor  # (C, N, D) float32
+    log_scores: Tensor  # (C, N, L) float32, over the part's own labels
+    labels: Tensor  # (N,) int64
+    conditions: tuple[str, ...]  # C names; the first is the clean one
+    part_labels: tuple[str, ...]  # L names
+    digest: str  # sha256 of the weights that made it
+    people: Tensor  # (N,) int64, who it is of: what is learnt of one person must not be measured on them
+
+    def rows(self, picks: Tensor, conditions: Tensor) -> Evidence:
+        """Evidence of some examples, each in its own condition."""
+        return Evidence(self.embeddings[conditions, picks], self.log_scores[conditions, picks])
+
+    def save(self, path: str | Path) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            numpy.savez_compressed(
+                file,
+                embeddings=self.embeddings.numpy().astype(numpy.float16),
+                log_scores=self.log_scores.numpy(),
+                labels=self.labels.numpy(),
+                conditions=numpy.array(self.conditions),
+                part_labels=numpy.array(self.part_labels),
+                label_names=numpy.array(OPEN7),
+                digest=numpy.array(self.digest),
+                people=self.people.numpy(),
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "EvidenceSet":
+        """Read back a file; raises `DataError` where it is none or is for other labels."""
+        try:
+            with numpy.load(path, allow_pickle=False) as arrays:
+                if tuple(arrays["label_names"]) != OPEN7:
+                    raise DataError(f"{path}: is for other labels than {', '.join(OPEN7)}")
+                return cls(
+                    torch.from_numpy(arrays["embeddings"].astype(numpy.float32)),
+                    torch.from_numpy(arrays["log_scores"]),
+                    torch.from_numpy(arrays["labels"]),
+                    tuple(map(str, arrays["conditions"])),
+                    tuple(map(str, arrays["part_labels"])),
+                    str(arrays["digest"]),
+                    torch.from_numpy(arrays["people"]),
+                )
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); make it again") from None
+
+
+def log_scores_of(output: Output, temperature: float) -> Tensor:
+    """Logarithms of calibrated probabilities, as `analyze` gives them to the fusion."""
+    return log_of((output.logits.float() / temperature).softmax(1)).cpu()

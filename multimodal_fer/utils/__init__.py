@@ -1,0 +1,1 @@
+"""Files, devices, processes: nothing here knows of emotions."""

@@ -1,0 +1,72 @@
+"""Files: written whole or not at all, hashed, found in packages; marked blocks of pages."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from multimodal_fer.errors import OutputError
+
+BLOCK_END = "<!-- end -->"
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A name to write to, renamed to `path` at the end; a kill or a full disk leaves the old file."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write readable JSON, whole or not at all; NaN and infinity are refused."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def package_folders(name: str) -> list[Path]:
+    """Where an installed package lies, without importing it; empty where it is not installed."""
+    found = importlib.util.find_spec(name)
+    places = found.submodule_search_locations if found else None
+    return [Path(place) for place in places or ()]
+
+
+def fill_block(page: str, name: str, content: str) -> str:
+    """A page with `content` between the marks of its generated block `name`."""
+    start = f"<!-- generated: {name} -->"
+    before, rest = page.split(start)
+    return f"{before}{start}\n{content}\n{BLOCK_END}{rest.split(BLOCK_END, 1)[1]}"
+
+
+def prepare_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make the folder and see that files can be made in it, before hours of work are lost."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another output folder"
+        ) from None

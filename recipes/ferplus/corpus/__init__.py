@@ -1,0 +1,1 @@
+"""FER2013 and FER+ as they are passed on."""

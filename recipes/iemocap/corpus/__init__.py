@@ -1,0 +1,1 @@
+"""An IEMOCAP release as it is passed on, its labels and its protocols."""

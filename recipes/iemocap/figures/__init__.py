@@ -1,0 +1,1 @@
+"""What was measured, what others report, and what may be published."""

@@ -1,0 +1,1 @@
+"""What trainings on IEMOCAP are set up with."""

@@ -1,0 +1,87 @@
+"""What a trained facial network says of every crop of a turn's face, computed once for a prepared release.
+
+The network does not learn here, so its answers are features: an embedding and the logarithms of its labels'
+probabilities. They are kept beside the prepared release, a file a dialog, under the hash of the weights.
+"""
+
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+
+from multimodal_fer.hub.loading import load_model
+from multimodal_fer.hub.registry import find_weights
+from multimodal_fer.training.evidence import log_scores_of
+from multimodal_fer.utils.files import file_hash, replacing
+from recipes.iemocap.preparation.prepared import Prepared
+from recipes.iemocap.preparation.store import writing
+
+AT_ONCE = 256  # crops
+
+
+class FaceFeatures:
+    """Features (C, D) of a turn's C crops, those of whole dialogs at once."""
+
+    def __init__(self, prepared: Prepared, weights: str, device: torch.device) -> None:
+        folder = find_weights(weights)
+        self.prepared, self.device = prepared, device
+        self.network = load_model(folder).to(device).eval()
+        digest = file_hash(folder / "model.safetensors")[:16]
+        self.folder = prepared.folder / f"faces-{digest}"
+        self._dialogs: dict[str, dict[str, Tensor]] = {}
+        self._turns: dict[str, list[str]] = {}
+        for name, row in prepared.rows.items():
+            if prepared.has(name, "face"):
+                self._turns.setdefault(row.turn.dialog, []).append(name)
+
+    @property
+    def size(self) -> int:
+        return self.network.head.in_features + len(self.network.config.labels)
+
+    def of(self, turn: str) -> Tensor:
+        """A turn that has a face."""
+        dialog = self.prepared.rows[turn].turn.dialog
+        if dialog not in self._dialogs:
+            path = self.folder / f"{dialog}.npz"
+            self._dialogs[dialog] = self._read(path, dialog) or self._make(path, dialog)
+        return self._dialogs[dialog][turn].float()
+
+    def _digests(self, dialog: str) -> list[str]:
+        """Crops that changed give another one."""
+        return [self.prepared.rows[name].digest for name in self._turns[dialog]]
+
+    def _read(self, path: Path, dialog: str) -> dict[str, Tensor] | None:
+        """What was kept of the same crops."""
+        try:
+            with numpy.load(path, allow_pickle=False) as arrays:
+                if list(arrays["digests"]) != self._digests(dialog):
+                    return None
+                features, edges = torch.from_numpy(arrays["features"]), arrays["edges"].tolist()
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+        names = self._turns[dialog]
+        return dict(zip(names, features.tensor_split(edges), strict=True))
+
+    def _make(self, path: Path, dialog: str) -> dict[str, Tensor]:
+        names = self._turns[dialog]
+        crops = [self.prepared.crops(name) for name in names]
+        counts = [len(of_turn) for of_turn in crops if of_turn is not None]
+        edges = numpy.cumsum(counts)[:-1]
+        whole = numpy.concatenate([of_turn for of_turn in crops if of_turn is not None])
+        features = self._look(torch.from_numpy(whole)).half()
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                digests = numpy.array(self._digests(dialog))
+                numpy.savez(file, features=features.numpy(), edges=edges, digests=digests)
+        return dict(zip(names, features.tensor_split(edges.tolist()), strict=True))
+
+    @torch.inference_mode()
+    def _look(self, crops_BHW: Tensor) -> Tensor:
+        found = []
+        for some in crops_BHW.split(AT_ONCE):
+            output = self.network(some.to(self.device))
+            scores = log_scores_of(output, self.network.config.temperature)
+            found.append(torch.cat([output.embedding.float().cpu(), scores], dim=1))
+        return torch.cat(found)

@@ -1,0 +1,1 @@
+"""A release read once, so that trainings read it from memory."""

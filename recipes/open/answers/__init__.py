@@ -1,0 +1,1 @@
+"""Whole answers, with which the default bundle is measured."""

@@ -1,0 +1,1 @@
+"""Late attention of the default bundle."""

@@ -1,0 +1,197 @@
+"""Train late attention on evidence that is paired by label.
+
+    python -m recipes.open.fusion.train recipes/open/fusion/fusion.toml evidence=runs/evidence run=runs/fusion
+
+No free corpus holds the face, the voice and the words of the same moments with a label. So a sample is a
+face, a voice and a text from three people that carry the same label: this teaches which evidence to trust,
+not how the three go together in one person. Some evidence is worn, some belongs to another label, some is
+missing: a network that always saw three clean agreeing parts would learn nothing about reliability.
+
+Trains on the `validation` evidence, which the parts have not been trained on (they are too sure of what they
+were trained on), a fixed third of its people left out to choose the epoch and the temperature. Test evidence
+is for `evaluate_fusion`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from multimodal_fer.fusion.late_attention import Evidence, drop_modalities, fusion_loss
+from multimodal_fer.labels import MODALITIES, OPEN7
+from multimodal_fer.models import build
+from multimodal_fer.training.distributed import Workers, seed_everything
+from multimodal_fer.training.evidence import EvidenceSet
+from multimodal_fer.training.run import Run, decayed_apart
+
+HELD_OUT = 3  # every third person of the validation evidence measures, the others train
+
+
+@dataclass(frozen=True)
+class FusionTrainConfig:
+    """On which evidence, and how."""
+
+    evidence: str = "runs/evidence"
+    run: str = "runs/fusion"
+    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not read
+    width: int = 64
+    dropout: float = 0.1
+    prior: tuple[float, ...] = (0.3, 0.2, 0.1, 0.15, 0.1, 0.075, 0.075)  # of open7, in its order
+    worn: float = 0.5  # share of the evidence in another condition than the clean one
+    foreign: float = (
+        0.1  # share that belongs to another label: people do not always agree with themselves
+    )
+    missing: float = 0.3  # share of the modalities that are hidden
+    own_loss: float = 0.3  # weight of each modality's own head
+    epochs: int = 30
+    steps: int = 200  # batches of an epoch
+    batch: int = 256
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    average_decay: float = 0.99
+    keep: str = "best"
+    patience: int = 0
+    seed: int = 1
+    device: str = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """A batch of samples paired by label."""
+
+    evidence: dict[str, Evidence]
+    present: Tensor  # (B, M)
+    labels: Tensor  # (B,)
+
+
+class Pairing:
+    """Draws samples: one example of each modality for a label."""
+
+    def __init__(self, sets: dict[str, EvidenceSet], picks: dict[str, Tensor]) -> None:
+        self.sets = sets
+        self.of_label = {
+            name: [
+                picks[name][sets[name].labels[picks[name]] == label] for label in range(len(OPEN7))
+            ]
+            for name in sets
+        }
+
+    def draw(self, labels_B: Tensor, config: Any, generator: torch.Generator) -> Paired:
+        """One sample for each label."""
+        evidence = {}
+        for name, held in self.sets.items():
+            shown_B = torch.where(
+                torch.rand(len(labels_B), generator=generator) < config.foreign,
+                torch.randint(len(OPEN7), labels_B.shape, generator=generator),
+                labels_B,
+            )
+            worn_B = torch.rand(len(labels_B), generator=generator) < config.worn
+            other_B = torch.randint(len(held.conditions), labels_B.shape, generator=generator)
+            picks_B = self.pick(name, shown_B, generator)
+            evidence[name] = held.rows(picks_B, torch.where(worn_B, other_B, 0))
+        present_BM = torch.ones(len(labels_B), len(self.sets))
+        present_BM = drop_modalities(present_BM, config.missing, generator)
+        return Paired(evidence, present_BM, labels_B)
+
+    def pick(self, name: str, labels_B: Tensor, generator: torch.Generator) -> Tensor:
+        """A random example of each label; any example where the modality has none of the label."""
+        chance_B = torch.rand(len(labels_B), generator=generator)
+        everything = torch.cat(self.of_label[name])
+        picks_B = everything[(chance_B * len(everything)).long()]
+        for label, numbers in enumerate(self.of_label[name]):
+            rows = (labels_B == label).nonzero().squeeze(1)
+            if len(numbers) and len(rows):
+                picks_B[rows] = numbers[(chance_B[rows] * len(numbers)).long()]
+        return picks_B
+
+
+def load_sets(folder: str, part: str) -> dict[str, EvidenceSet]:
+    """Evidence of every modality that the folder has, in the order of `MODALITIES`."""
+    paths = {name: Path(folder) / f"{name}-{part}.npz" for name in MODALITIES}
+    return {name: EvidenceSet.load(path) for name, path in paths.items()}
+
+
+def draw_labels(count: int, prior: tuple[float, ...], generator: torch.Generator) -> Tensor:
+    return torch.multinomial(torch.tensor(prior), count, replacement=True, generator=generator)
+
+
+def split_evidence(sets: dict[str, EvidenceSet]) -> tuple[Pairing, Pairing]:
+    """To train with, and to choose with."""
+    held_out = {name: held.people % HELD_OUT == 0 for name, held in sets.items()}
+    kept = {name: (~out).nonzero()[:, 0] for name, out in held_out.items()}
+    rest = {name: out.nonzero()[:, 0] for name, out in held_out.items()}
+    return Pairing(sets, kept), Pairing(sets, rest)
+
+
+class FusionRun(Run):
+    """The training of late attention."""
+
+    def __init__(self, config: FusionTrainConfig, group: Workers) -> None:
+        super().__init__(config, group)
+        seed_everything(config.seed)
+        sets = load_sets(config.evidence, "validation")
+        self.training, self.validation = split_evidence(sets)
+        self.about["parts"] = {name: held.digest for name, held in sets.items()}
+        self.about["settings"] = {
+            "labels": OPEN7,
+            "embeddings": {name: held.embeddings.shape[2] for name, held in sets.items()},
+            "part_labels": {name: held.part_labels for name, held in sets.items()},
+            "scores_only": config.scores_only,
+            "width": config.width,
+            "dropout": config.dropout,
+        }
+        self.model = build("late-attention", self.about["settings"]).to(group.device)
+        self.average = self.averaged(self.model)
+        self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
+        self.schedule = OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=config.steps * config.epochs
+        )
+
+    def train_epoch(self) -> float:
+        config, epoch = self.config, len(self.epochs)
+        seed_everything(config.seed * 1000 + epoch)
+        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        self.model.train()
+        total = 0.0
+        for _ in range(config.steps):
+            labels_B = draw_labels(config.batch, config.prior, generator)
+            loss = self.loss(self.training.draw(labels_B, config, generator))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            total += loss.item()
+        return total / config.steps
+
+    def loss(self, batch: Paired) -> Tensor:
+        """Cross-entropy of the joint answer, and of each present modality's own head."""
+        device = self.group.device
+        evidence = {
+            name: Evidence(*(part.to(device) for part in both))
+            for name, both in batch.evidence.items()
+        }
+        present_BM, labels_B = batch.present.to(device), batch.labels.to(device)
+        fused = self.model(evidence, present_BM)
+        return fusion_loss(fused, present_BM, labels_B, self.config.own_loss)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        self.result.eval()
+        generator = torch.Generator().manual_seed(0)
+        labels_B = draw_labels(8192, self.config.prior, generator)
+        batch = self.validation.draw(labels_B, self.config, generator)
+        logits = self.result(batch.evidence, batch.present).logits
+        right = (logits.argmax(1) == labels_B).float().mean().item()
+        loss = nn.functional.cross_entropy(logits, labels_B).item()
+        return {"valid_accuracy": right, "valid_loss": loss}
+
+
+train = FusionRun.train
+
+if __name__ == "__main__":
+    FusionRun.command(FusionTrainConfig, __doc__)

@@ -1,0 +1,1 @@
+"""The text network of the default bundle."""

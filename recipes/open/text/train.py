@@ -1,0 +1,196 @@
+"""Train a text network on what people write.
+
+    python -m recipes.open.text.train recipes/open/text/text.toml data=FOLDER run=runs/text
+
+FOLDER holds the corpora in folders of their own names (see `texts.py`). Every epoch ends in `last.pt`; the
+same command continues from there to the same numbers.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from multimodal_fer.labels import GOEMOTIONS_TO_OPEN7, OPEN7
+from multimodal_fer.layers.output import Output
+from multimodal_fer.layers.sequences import pad
+from multimodal_fer.models import build
+from multimodal_fer.text.vocabulary import UNKNOWN_NUMBER, Vocabulary
+from multimodal_fer.text.word_vectors import vectors_for
+from multimodal_fer.training.distributed import Workers, seed_everything
+from multimodal_fer.training.metrics import classification_report
+from multimodal_fer.training.run import Run, decayed_apart
+from multimodal_fer.training.sampling import draw_order
+from recipes.open.text.corpora import asked_labels, finer_targets_of, read_texts, targets_of
+
+
+@dataclass(frozen=True)
+class TextTrainConfig:
+    """What is trained, on which texts, and how."""
+
+    data: str = "runs/text-corpora"  # folder of the corpora
+    run: str = "runs/text"
+    model: str = "words"  # a key of multimodal_fer.models.MODELS
+    settings: dict[str, Any] = field(default_factory=dict)  # of the network, other than defaults
+    corpora: tuple[str, ...] = ("goemotions", "isear", "so_emotion")
+    finer: bool = True  # learn GoEmotions by its own 28 labels
+    vectors: str = "glove"  # the installed GloVe, a file of word vectors, or none
+    smallest_count: int = 2  # a rarer word is unknown
+    largest: int = 20_000  # words of the vocabulary
+    balance: float = 0.0  # rare labels are drawn more often: frequency ** -balance
+    epochs: int = 12
+    batch: int = 64
+    learning_rate: float = 2e-3  # the highest of the one-cycle schedule
+    weight_decay: float = 1e-2
+    average_decay: float = 0.999
+    keep: str = "best"
+    patience: int = 0
+    seed: int = 1
+    device: str = "auto"
+    limit: int = 0  # use only so many texts of each part; 0 means all
+
+
+def load_vectors(config: TextTrainConfig, vocabulary: Vocabulary) -> Tensor | None:
+    """Word vectors (V, D) in the vocabulary's order, where the configuration asks for some."""
+    found = vectors_for(vocabulary, config.vectors, config.seed)
+    if found is None:
+        return None
+    print(f"word vectors: {found.coverage:.1%} of {len(vocabulary)} words", flush=True)
+    return torch.as_tensor(found.vectors)
+
+
+def encode_texts(model: Any, vocabulary: Vocabulary | None, texts: Sequence[str]) -> list[Tensor]:
+    """Numbers of tokens of each text, as its network reads them; one without any gets the unknown word."""
+    if vocabulary is None:
+        return model.tokenise(texts)
+    return [torch.tensor(vocabulary.encode(text) or [UNKNOWN_NUMBER]) for text in texts]
+
+
+@torch.no_grad()
+def predict_texts(
+    model: Any, tokens: Sequence[Tensor], batch: int = 128, finely: bool = False
+) -> Tensor:
+    """Logits (N, K), or of the finer labels; texts of like length are judged together, which changes none."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = torch.tensor([len(row) for row in tokens]).argsort(stable=True)
+    parts = []
+    for picks in order.split(batch):
+        padded, lengths = pad([tokens[pick] for pick in picks.tolist()])
+        output = model(padded.to(device), lengths.to(device))
+        logits = model.head.finely(output.embedding) if finely else output.logits
+        parts.append(logits.float().cpu())
+    logits = torch.cat(parts)
+    return torch.empty_like(logits).index_copy_(0, order, logits)
+
+
+def among_asked(logits: Tensor, asked: Tensor) -> Tensor:
+    """Logits without the labels that a text's corpus never gives."""
+    return logits.masked_fill(~asked, -1e4)
+
+
+class TextRun(Run):
+    """The training of a text network."""
+
+    score = "valid_macro_f1"
+
+    def __init__(self, config: TextTrainConfig, group: Workers) -> None:
+        super().__init__(config, group)
+        seed_everything(config.seed)
+        training, validation = (
+            read_texts(config.data, config.corpora, part)[: config.limit or None]
+            for part in ("train", "validation")
+        )
+        texts = [example.text for example in training]
+        sizes: dict[str, Any] = {}
+        vocabulary, vectors = None, None
+        if config.model == "words":
+            vocabulary = Vocabulary.build(texts, config.smallest_count, config.largest)
+            vectors = load_vectors(config, vocabulary)
+            sizes["vocabulary_size"] = len(vocabulary)
+            self.about["vocabulary"] = list(vocabulary.tokens)
+        if vectors is not None:
+            sizes["word_size"] = vectors.shape[1]
+        if config.finer:
+            sizes["finer"] = GOEMOTIONS_TO_OPEN7
+        self.about["settings"] = {"labels": OPEN7} | sizes | config.settings
+        self.model = build(config.model, self.about["settings"])
+        if vectors is not None:
+            self.model.set_word_vectors(vectors)
+        self.model.to(group.device)
+        self.tokens = encode_texts(self.model, vocabulary, texts)
+        self.targets = torch.from_numpy(targets_of(training))
+        self.finer_targets = torch.from_numpy(finer_targets_of(training))
+        self.asked = torch.from_numpy(asked_labels(training))
+        texts = [example.text for example in validation]
+        self.valid_tokens = encode_texts(self.model, vocabulary, texts)
+        self.valid_targets = torch.from_numpy(targets_of(validation))
+        self.valid_asked = torch.from_numpy(asked_labels(validation))
+        self.average = self.averaged(self.model)
+        self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
+        steps = math.ceil(len(self.tokens) / config.batch)
+        self.schedule = OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.2
+        )
+
+    def train_epoch(self) -> float:
+        config, epoch, device = self.config, len(self.epochs), self.group.device
+        seed_everything(config.seed * 1000 + epoch)
+        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        order = draw_order(self.targets, config.balance, generator)
+        self.model.train()
+        total = 0.0
+        for picks in self.batches(order, generator):
+            tokens, lengths = pad([self.tokens[pick] for pick in picks.tolist()])
+            loss = self.loss(self.model(tokens.to(device), lengths.to(device)), picks)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            total += loss.item() * len(picks)
+        return total / len(order)
+
+    def loss(self, output: Output, picks: Tensor) -> Tensor:
+        """Cross-entropy by the finer labels where a text has them, else by those that its corpus gives."""
+        device, entropy = self.group.device, nn.functional.cross_entropy
+        logits = among_asked(output.logits, self.asked[picks].to(device))
+        losses_B = entropy(logits, self.targets[picks].to(device), reduction="none")
+        if self.config.finer:
+            targets_BF = self.finer_targets[picks].to(device)
+            finer_BF = self.model.head.finely(output.embedding)
+            finer_B = entropy(finer_BF, targets_BF, reduction="none")
+            losses_B = torch.where(targets_BF.any(1), finer_B, losses_B)
+        return losses_B.mean()
+
+    def batches(self, order: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """Batches of texts of like length, in random order: little padding, much less work."""
+        batches: list[Tensor] = []
+        for chunk in order.split(self.config.batch * 32):
+            lengths = torch.tensor([len(self.tokens[pick]) for pick in chunk.tolist()])
+            batches += chunk[lengths.argsort(stable=True)].split(self.config.batch)
+        shuffled = torch.randperm(len(batches), generator=generator).tolist()
+        return [batches[number] for number in shuffled]
+
+    def validate(self) -> dict[str, float]:
+        logits = among_asked(predict_texts(self.result, self.valid_tokens), self.valid_asked)
+        truth = self.valid_targets.argmax(1).numpy()
+        report = classification_report(logits.softmax(1).numpy(), truth, OPEN7)
+        loss = nn.functional.cross_entropy(logits, self.valid_targets).item()
+        return {
+            "valid_accuracy": report["accuracy"],
+            "valid_macro_f1": report["macro_f1"],
+            "valid_loss": loss,
+        }
+
+
+train = TextRun.train
+
+if __name__ == "__main__":
+    TextRun.command(TextTrainConfig, __doc__)

@@ -1,0 +1,1 @@
+"""The voice network of the default bundle."""

@@ -1,0 +1,194 @@
+"""Measure voice networks on speakers they never heard, in the studio and as people's recordings sound.
+
+    python -m recipes.open.voice.evaluate ravdess runs/speech runs/ravdess-0 runs/ravdess-1 ...
+    python -m recipes.open.voice.evaluate voice-open7-crnn runs/speech weights/voice-open7-crnn
+
+Each run, or weights folder, is measured on its own test fold; the result is the mean over the folds and the
+spread between them, and the figures of each corpus, gender and speaker.
+`babble`, `room`, `telephone` and `codec` change the test's sound: three other voices at 10 dB, a room with
+0.5 s of echo and pink noise at 20 dB, 300 to 3400 Hz, and Opus at 24 kbit/s. Writes `results/NAME.json`.
+"""
+
+import io
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multimodal_fer.errors import DataError
+from multimodal_fer.layers.sequences import pad
+from multimodal_fer.training.metrics import classification_report
+from multimodal_fer.training.run import provenance
+from multimodal_fer.training.sound_augmentation import babble, in_room, mix, narrow, pink
+from multimodal_fer.types import SAMPLE_RATE
+from multimodal_fer.utils.command_line import run_command
+from multimodal_fer.utils.files import write_json
+from recipes.open.runs import config_of, load_trained
+from recipes.open.voice.corpora import Clip
+from recipes.open.voice.prepare import Speech, load_speech
+from recipes.open.voice.train import VoiceTrainConfig, label_names, predict_voices, split_speakers
+
+RESULTS = Path(__file__).parent.parent / "results"
+BABBLE_DECIBELS, ROOM_SECONDS, ROOM_DECIBELS = 10.0, 0.5, 20.0
+TELEPHONE = (300.0, 3400.0)
+CODEC_RATE = 24_000  # bits a second
+
+Change = Callable[[list[Tensor]], list[Tensor]]
+
+
+def as_batch(change: Callable[[Tensor, Tensor, torch.Generator], Tensor]) -> Change:
+    """Apply a change of padded batches to a list of waveforms, always with the same draws."""
+
+    def changed(waveforms: list[Tensor]) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        found = []
+        for start in range(0, len(waveforms), 32):
+            group = waveforms[start : start + 32]
+            padded_BN, lengths_B = pad(group)
+            rows = change(padded_BN, lengths_B, generator).clamp(-1, 1)
+            found += [row[:length] for row, length in zip(rows, lengths_B.tolist(), strict=True)]
+        return found
+
+    return changed
+
+
+def in_babble(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
+    decibels = torch.tensor([[BABBLE_DECIBELS]])
+    return mix(waveforms_BN, babble(waveforms_BN, generator), lengths_B, decibels)
+
+
+def in_noisy_room(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
+    heard_BN = in_room(waveforms_BN, torch.tensor([[ROOM_SECONDS]]), generator)
+    return mix(heard_BN, pink(heard_BN, generator), lengths_B, torch.tensor([[ROOM_DECIBELS]]))
+
+
+def by_telephone(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
+    low, high = (torch.tensor([[edge]]) for edge in TELEPHONE)
+    return narrow(waveforms_BN, low, high)
+
+
+def through_codec(waveforms: list[Tensor]) -> list[Tensor]:
+    """Encoded as Opus at 24 kbit/s and decoded again."""
+    return [_encoded(waveform) for waveform in waveforms]
+
+
+def _encoded(waveform_N: Tensor) -> Tensor:
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as container:
+        stream: Any = container.add_stream("libopus", rate=48_000, layout="mono")
+        stream.bit_rate = CODEC_RATE
+        samples = (waveform_N.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()[None]
+        frame = av.AudioFrame.from_ndarray(numpy.ascontiguousarray(samples), "s16", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=48_000)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file, "r") as container:
+        resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
+        pieces = [p for f in container.decode(audio=0) for p in resampler.resample(f)]
+        pieces += resampler.resample(None)
+    decoded = numpy.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    return torch.from_numpy(decoded[: len(waveform_N)].astype(numpy.float32) / 32768)
+
+
+CONDITIONS: dict[str, Change] = {
+    "clean": lambda waveforms: waveforms,
+    "babble": as_batch(in_babble),
+    "room": as_batch(in_noisy_room),
+    "telephone": as_batch(by_telephone),
+    "codec": through_codec,
+}
+
+
+def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
+    """Figures of one training on its own test speakers, for each condition and group of clips."""
+    trained = load_trained(name)
+    config = config_of(trained, VoiceTrainConfig)
+    part = split_speakers(speech, config)["test"]
+    if not part.clips:
+        raise DataError(f"{name}: has no test speakers; train it with test_fold=0 or another")
+    labels, truth = label_names(speech, config), part.labels.numpy()
+    clips = [speech.clips[number] for number in part.clips]
+    waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
+    conditions, groups = {}, {}
+    for condition, change in CONDITIONS.items():
+        logits = predict_voices(trained.model, change(waveforms)) / trained.model.config.temperature
+        scores = logits.softmax(1).numpy()
+        conditions[condition] = report_of(scores, truth, labels)
+        if condition == "clean":
+            for group, own in groups_of(clips).items():
+                groups[group] = report_of(scores[own], truth[own], labels)
+    return {
+        "speakers": sorted({clip.speaker for clip in clips}),
+        "training": trained.training,
+        "figures": conditions,
+        "groups": groups,
+    }
+
+
+def groups_of(clips: Sequence[Clip]) -> dict[str, NDArray[numpy.bool_]]:
+    """Which clips (N,) are of each corpus, of each gender within it, and of each speaker."""
+    names = [
+        (clip.corpus, f"{clip.corpus}, {clip.gender}" if clip.gender else "", clip.speaker)
+        for clip in clips
+    ]
+    return {
+        name: numpy.array([name in own for own in names])
+        for kind in zip(*names, strict=True)
+        for name in sorted(set(kind) - {""})
+    }
+
+
+def report_of(scores: Any, truth: Any, labels: Sequence[str]) -> dict[str, Any]:
+    report = classification_report(scores, truth, labels)
+    return {"clips": report.pop("images")} | report
+
+
+def summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over the folds of what counts."""
+    return {
+        condition: {
+            figure: {
+                "mean": statistics.mean(values),
+                "deviation": statistics.stdev(values) if len(values) > 1 else 0.0,
+            }
+            for figure in ("uar", "accuracy", "macro_f1")
+            for values in [[fold["figures"][condition][figure] for fold in folds]]
+        }
+        for condition in CONDITIONS
+    }
+
+
+def main(name: str, data: str, *runs: str) -> None:
+    """Measure all folds, print and write."""
+    speech = load_speech(data)
+    folds = [measure_fold(run, speech) for run in runs]
+    model = load_trained(runs[0]).model
+    command = f"python -m recipes.open.voice.evaluate {name} {data} {' '.join(runs)}"
+    result = {
+        "name": name,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **provenance(command),
+        "summary": summary(folds),
+        "folds": folds,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"{name}.json", result)
+    for condition, figures in result["summary"].items():
+        uar, accuracy = figures["uar"], figures["accuracy"]
+        print(
+            f"{condition}: UAR {uar['mean']:.4f} ± {uar['deviation']:.4f}, "
+            f"accuracy {accuracy['mean']:.4f} ± {accuracy['deviation']:.4f}"
+        )
+
+
+if __name__ == "__main__":
+    run_command(main, __doc__, 3, more=True)

@@ -1,0 +1,220 @@
+"""Train a voice network on emotional speech, its test speakers left out.
+
+    python -m recipes.open.voice.train recipes/open/voice/voice.toml \\
+        data=runs/speech run=runs/voice test_fold=0
+
+Every epoch ends in `last.pt`; the same command continues from there to the same numbers. The test fold's
+speakers are never heard. With `validation_fold` that fold's are left out too and measured after every epoch.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from multimodal_fer.errors import ConfigError, DataError
+from multimodal_fer.labels import OPEN7, SPEECH_TO_OPEN7
+from multimodal_fer.layers.sequences import pad
+from multimodal_fer.models import build
+from multimodal_fer.training.distributed import Workers, seed_everything
+from multimodal_fer.training.metrics import classification_report
+from multimodal_fer.training.run import Run, decayed_apart
+from multimodal_fer.training.sound_augmentation import (
+    CORRUPTIONS,
+    corrupt,
+    hide_features,
+    speed_up,
+    vary_margins,
+)
+from multimodal_fer.types import SAMPLE_RATE
+from recipes.open.voice.corpora import deal_speakers
+from recipes.open.voice.prepare import Speech, load_speech
+
+NONE = -1  # no fold
+
+
+@dataclass(frozen=True)
+class VoiceTrainConfig:
+    """What is trained, on whose voices, and how."""
+
+    data: str = "runs/speech"  # what prepare.py wrote
+    run: str = "runs/voice"
+    model: str = "speech"  # a key of multimodal_fer.models.MODELS
+    settings: dict[str, Any] = field(default_factory=dict)  # of the network, other than defaults
+    corpora: tuple[str, ...] = ()  # empty: all
+    labels: str = "open7"  # or own: the corpus's
+    folds: int = 5
+    test_fold: int = NONE  # whose speakers are left out
+    validation_fold: int = NONE  # whose are left out too, and measured
+    wear: str = "masks"  # a key of WEARS
+    speed: float = 0.1  # clips are played faster or slower, up to this
+    margin: float = 0.0  # seconds; quiet around the speech is cut or padded up to this, 0 leaves it
+    epochs: int = 40
+    batch: int = 32
+    longest: float = 6.0  # seconds of a clip that training hears
+    learning_rate: float = 2e-3  # the highest of the one-cycle schedule
+    weight_decay: float = 1e-2
+    smoothing: float = 0.1  # of the labels
+    average_decay: float = 0.99
+    keep: str = "last"
+    patience: int = 0
+    seed: int = 1
+    device: str = "auto"
+    limit: int = 0  # use only so many clips of each part; 0 means all
+
+    def __post_init__(self) -> None:
+        if self.wear not in CORRUPTIONS:
+            raise ConfigError(f"unknown wear {self.wear!r}; known: {sorted(CORRUPTIONS)}")
+        if self.labels not in ("open7", "own"):
+            raise ConfigError(f"unknown labels {self.labels!r}; known: open7, own")
+
+
+class Part(NamedTuple):
+    """Numbers of clips, and the label of each as a number."""
+
+    clips: list[int]
+    labels: Tensor
+
+
+def label_names(speech: Speech, config: VoiceTrainConfig) -> tuple[str, ...]:
+    """What the network answers with."""
+    if config.labels == "open7":
+        return OPEN7
+    return tuple(sorted({clip.label for clip in speech.clips if wanted(clip.corpus, config)}))
+
+
+def wanted(corpus: str, config: VoiceTrainConfig) -> bool:
+    return not config.corpora or corpus in config.corpora
+
+
+def split_speakers(speech: Speech, config: VoiceTrainConfig) -> dict[str, Part]:
+    """The clips of `train`, `validation` and `test`, by speaker."""
+    names = label_names(speech, config)
+    fold_of = deal_speakers(speech.clips, config.folds)
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for number, clip in enumerate(speech.clips):
+        if wanted(clip.corpus, config):
+            fold = fold_of[clip.speaker]
+            kinds = {config.validation_fold: "validation", config.test_fold: "test"}
+            parts[kinds.get(fold, "train")].append(number)
+    if not parts["train"]:
+        raise DataError(
+            f"{config.data}: no clip to train on; corpora there: "
+            f"{', '.join(sorted({clip.corpus for clip in speech.clips}))}"
+        )
+
+    def label(number: int) -> int:
+        own = speech.clips[number].label
+        return names.index(own if config.labels == "own" or own in OPEN7 else SPEECH_TO_OPEN7[own])
+
+    return {
+        kind: Part(numbers, torch.tensor([label(number) for number in numbers]))
+        for kind, all_numbers in parts.items()
+        for numbers in [all_numbers[: config.limit or None]]
+    }
+
+
+@torch.no_grad()
+def predict_voices(model: nn.Module, waveforms: list[Tensor], batch: int = 32) -> Tensor:
+    """Logits (N, K); clips of like length are judged together, which changes no answer."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = sorted(range(len(waveforms)), key=lambda number: len(waveforms[number]))
+    logits: list[Tensor] = [torch.empty(0)] * len(waveforms)
+    for start in range(0, len(order), batch):
+        picks = order[start : start + batch]
+        padded, lengths = pad([waveforms[number] for number in picks])
+        answers = model(padded.to(device), lengths.to(device)).logits.float().cpu()
+        for number, row in zip(picks, answers, strict=True):
+            logits[number] = row
+    return torch.stack(logits)
+
+
+class VoiceRun(Run):
+    """The training of a voice network."""
+
+    score = "valid_uar"
+
+    def __init__(self, config: VoiceTrainConfig, group: Workers) -> None:
+        super().__init__(config, group)
+        seed_everything(config.seed)
+        self.speech = load_speech(config.data)
+        self.parts_of_speech = split_speakers(self.speech, config)
+        self.labels = label_names(self.speech, config)
+        self.about["settings"] = {"labels": self.labels} | config.settings
+        self.model = build(config.model, self.about["settings"]).to(group.device)
+        self.average = self.averaged(self.model)
+        self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
+        self.training = self.parts_of_speech["train"]
+        steps = math.ceil(len(self.training.clips) / config.batch)
+        self.schedule = OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.25
+        )
+
+    def draw_waveforms(self, picks: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """Clips played at their own speed each, cut to the longest allowed at a random place."""
+        most = round(self.config.longest * SAMPLE_RATE)
+        drawn = []
+        for pick in picks.tolist():
+            clip = self.training.clips[pick]
+            waveform = torch.from_numpy(self.speech.waveform(clip))
+            if self.config.margin:
+                start, end = self.speech.spans[clip].tolist()
+                waveform = vary_margins(waveform, (start, end), self.config.margin, generator)
+            chance = torch.rand(2, generator=generator).tolist()
+            waveform = speed_up(waveform, 1 + self.config.speed * (2 * chance[0] - 1))
+            start = int(chance[1] * max(0, len(waveform) - most))
+            drawn.append(waveform[start : start + most])
+        return drawn
+
+    def train_epoch(self) -> float:
+        config, epoch, device = self.config, len(self.epochs), self.group.device
+        seed_everything(config.seed * 1000 + epoch)
+        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        order = torch.randperm(len(self.training.clips), generator=generator)
+        wear = CORRUPTIONS[config.wear]
+        self.model.train()
+        total = 0.0
+        for picks in order.split(config.batch):
+            if len(picks) < 2:  # batch normalisation needs company
+                continue
+            waveforms, lengths = pad(self.draw_waveforms(picks, generator))
+            waveforms, lengths = waveforms.to(device), lengths.to(device)
+            sound = self.model.extract_features(
+                corrupt(waveforms, lengths, wear, generator), lengths
+            )
+            if wear.masks:
+                sound = hide_features(sound, wear.masks, generator)
+            loss = nn.functional.cross_entropy(
+                self.model.judge(sound).logits,
+                self.training.labels[picks].to(device),
+                label_smoothing=config.smoothing,
+            )
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)  # recurrent layers can jump
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            total += loss.item() * len(picks)
+        return total / len(order)
+
+    def validate(self) -> dict[str, float]:
+        part = self.parts_of_speech["validation"]
+        if not part.clips:
+            return {}
+        waveforms = [torch.from_numpy(self.speech.waveform(number)) for number in part.clips]
+        logits = predict_voices(self.result, waveforms)
+        probabilities, truth = logits.softmax(1).numpy(), part.labels.numpy()
+        report = classification_report(probabilities, truth, self.labels)
+        return {"valid_accuracy": report["accuracy"], "valid_uar": report["uar"]}
+
+
+train = VoiceRun.train
+
+if __name__ == "__main__":
+    VoiceRun.command(VoiceTrainConfig, __doc__)

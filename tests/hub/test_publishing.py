@@ -1,0 +1,594 @@
+"""Weights go to a model hub and come back; nothing else does, and nothing arrives half.
+
+The hub is a server on this machine that speaks the protocol (`hub_server.py`); no other address is reached.
+"""
+
+import errno
+import json
+import shutil
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import READER_TOKEN
+from hub_weights import CARD, REPO, change, edit_card, edit_config, latest, offline, put
+
+from multimodal_fer.errors import (
+    HubError,
+    HubUnreachableError,
+    MultimodalFerError,
+    OutputError,
+    WeightsError,
+)
+from multimodal_fer.hub import downloading, loading, weights_folder
+from multimodal_fer.hub.downloading import fetch, sha256_of
+from multimodal_fer.hub.publishing import plan, publish
+from multimodal_fer.hub.weights_folder import foreign_files
+from multimodal_fer.models.reference_outputs import reference_logits
+
+pytest.importorskip("huggingface_hub", reason="publishing needs huggingface_hub (extra hub)")
+yaml = pytest.importorskip("yaml", reason="publishing needs huggingface_hub (extra hub)")
+pytest_plugins = ["hub_fixtures"]
+pytestmark = [
+    pytest.mark.usefixtures("online"),
+    # The library hands bytes to its client in a way that the client no longer likes.
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+]
+
+LARGE = 10 * 2**30  # bytes
+
+
+@pytest.fixture
+def learnt_from_iemocap(face):
+    """The face network, were it trained on IEMOCAP."""
+    edit_config(face, corpora=["ravdess", "iemocap"])
+    (face / "LICENSE").write_text("For research, as the release form of IEMOCAP says.\n")
+    return face
+
+
+def in_cache(tmp_path: Path) -> list[str]:
+    """Every file of the cache."""
+    folder = tmp_path / "cache"
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def front_matter(card: str | bytes) -> dict:
+    text = card.decode() if isinstance(card, bytes) else card
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_a_plan_says_what_would_be_published(face, server):
+    planned = plan(face, REPO)
+    assert planned.problems == () and planned.gated is False
+    assert planned.licence == "other (research-use)"
+    assert {file.path for file in planned.files} == {
+        "README.md",
+        "config.json",
+        "golden.json",
+        "model.safetensors",
+    }
+    sizes = {file.path: file.size for file in planned.files}
+    assert sizes["model.safetensors"] == (face / "model.safetensors").stat().st_size
+    assert planned.sha256 == sha256_of(face)
+    metric = front_matter(planned.card)["model-index"][0]["results"][0]["metrics"][1]
+    assert metric == {"type": "recall", "name": "UAR", "value": 0.125}
+    assert planned.card.endswith(CARD.split("---\n", 2)[2])
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("license: other\nlicense_name: research-use\n", "", "lacks license; add it"),
+        ("license_name: research-use\n", "", "needs a license_name"),
+        ("library_name: multimodal_fer\n", "", "lacks library_name"),
+        ("tags: [emotion]", "tags: []", "lacks tags"),
+        ("## Data and terms", "## Data", "section '## Data and terms' is missing"),
+        ("It knows nothing.", "", "section '## Limits' is missing or empty"),
+        ("## Not for", "## For", "section '## Not for'"),
+        ("## Figures", "## Numbers", "section '## Figures'"),
+        ("---\nlicense", "license", "expected a card with front matter"),
+        ("tags: [emotion]", "tags: [", "expected a card with front matter"),
+    ],
+)
+def test_an_incomplete_card_is_refused(face, server, old, new, problem):
+    edit_card(face, old, new)
+    planned = plan(face, REPO)
+    assert any(problem in found for found in planned.problems), planned.problems
+    with pytest.raises(WeightsError, match="cannot be published"):
+        publish(planned)
+    assert not server.requests
+
+
+def test_weights_without_figures_or_terms_are_refused(weights):
+    text = weights / "text-tiny"
+    assert not plan(text, REPO).problems
+    edit_card(text, "| nothing | 14% |", "| nothing | – |")
+    edit_config(text, licence="")
+    first, second = plan(text, REPO).problems
+    assert "lacks 'licence'" in first and "no evaluation results" in second
+    edit_config(text, licence="MIT", results={"MELD": {"accuracy": "good"}})
+    (problem,) = plan(text, REPO).problems
+    assert "results, MELD, accuracy: expected a number, found 'good'" in problem
+
+
+def test_weights_that_fail_the_golden_check_are_refused(face):
+    golden = face / "golden.json"
+    logits = json.loads(golden.read_text())["logits"]
+    logits[0][0] += 0.1
+    golden.write_text(json.dumps({"logits": logits}))
+    assert "golden logits differ" in plan(face, REPO).problems[0]
+    logits[0][0] = float("nan")
+    golden.write_text(json.dumps({"logits": logits}))
+    (problem,) = plan(face, REPO).problems
+    assert "golden" in problem
+    golden.unlink()
+    assert "golden.json: is missing" in plan(face, REPO).problems[0]
+
+
+def test_a_text_network_without_its_words_is_refused(weights):
+    (weights / "text-tiny" / "vocabulary.txt").unlink()
+    assert "vocabulary" in plan(weights / "text-tiny", REPO).problems[0]
+
+
+def test_what_cannot_be_read_or_named_is_said(face):
+    with pytest.raises(WeightsError, match="expected a folder of weights"):
+        plan(face / "nowhere", REPO)
+    for name in ("tiny", "lab/", "lab/../tiny", "lab/a/b", "lab/ti ny", "lab/a--b", "lab/a.git"):
+        with pytest.raises(HubError, match="expected a repository as owner/name"):
+            plan(face, name)
+
+
+def test_without_the_library_there_is_a_sentence(face, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    for attempt in (lambda: plan(face, REPO), lambda: fetch(REPO)):
+        with pytest.raises(HubError, match=r"pip install 'multimodal_fer\[hub\]'"):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("Ses01F_impro01_F000.wav", b"RIFF", "looks like sound of a corpus"),
+        ("face.PNG", b"\x89PNG", "looks like pictures"),
+        ("folds.csv", b"a,b", "looks like a table"),
+        ("answers.jsonl", b"{}", "looks like a table"),
+        ("features.npz", b"PK", "looks like arrays"),
+        ("pytorch_model.bin", b"", "is none of the files of weights"),
+        ("transcript.txt", b"hello", "looks like transcripts"),
+        (".DS_Store", b"", "is none of the files"),
+        ("model.safetensors.part", b"", "is none of the files"),
+        ("LICENSE", b"RIFF\x00\x00", "is not what its name says"),
+        ("LICENSE.md", b"\xff\xfe", "is not what its name says"),
+        ("vocabulary.txt", b"_PAD_\n_UNK_\nhello you there\n", "is not what its name says"),
+        ("golden.json", b'{"logits": [], "texts": ["hello"]}', "expected logits alone"),
+        ("README.md", CARD.encode() + b"Ses01F_impro01_F000: angry\n", "names turns of IEMOCAP"),
+        ("model.safetensors", struct.pack("<Q", LARGE) + b"{}", "no whole safetensors file"),
+    ],
+)
+def test_what_is_no_weights_is_found(face, name, content, why):
+    assert foreign_files(face) == {}
+    (face / name).write_bytes(content)
+    found = foreign_files(face)
+    assert list(found) == [name] and why in found[name]
+    assert any(why in problem for problem in plan(face, REPO).problems)
+
+
+def test_links_and_folders_are_foreign(face, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (face / "LICENSE").symlink_to(tmp_path / "secret")
+    (face / "crops").mkdir()
+    found = foreign_files(face)
+    assert "is a link" in found["LICENSE"] and "is a folder" in found["crops"]
+    planned = plan(face, REPO)
+    assert planned.problems and "LICENSE" not in {file.path for file in planned.files}
+    with pytest.raises(WeightsError, match="expected a folder of weights"):
+        foreign_files(tmp_path / "nowhere")
+
+
+def test_tensors_that_claim_more_than_the_file_holds_are_foreign(face):
+    header = json.dumps({"a": {"dtype": "F16", "shape": [LARGE // 2], "data_offsets": [0, LARGE]}})
+    content = struct.pack("<Q", len(header)) + header.encode() + b"\0" * 64
+    (face / "model.safetensors").write_bytes(content)
+    assert "no whole safetensors file" in foreign_files(face)["model.safetensors"]
+
+
+def test_a_file_too_large_is_foreign(face, monkeypatch):
+    monkeypatch.setitem(weights_folder.LARGEST, "model.safetensors", 1000)
+    assert "at most 0.0 MiB are published" in foreign_files(face)["model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["../weights/face-tiny", "/etc", "..", "", 7])
+def test_a_bundle_whose_part_leads_elsewhere_is_refused(weights, name):
+    config = json.loads((weights / "both7" / "config.json").read_text())
+    config["parts"]["face"]["model"] = name
+    edit_config(weights / "both7", parts=config["parts"])
+    with pytest.raises(WeightsError, match="expected the plain name of a folder"):
+        plan(weights / "both7", REPO)
+
+
+def test_a_folder_that_changed_since_its_plan_is_refused(face, server):
+    planned = plan(face, REPO)
+    edit_config(face, seed=2)
+    with pytest.raises(WeightsError, match="changed since it was planned"):
+        publish(planned)
+    assert not server.requests
+
+
+def test_published_weights_answer_as_before(face, server, tmp_path):
+    planned = plan(face, REPO)
+    address = publish(planned)
+    commit = address.rsplit("/", 1)[1]
+    assert address == f"{server.address}/{REPO}/commit/{commit}"
+    assert latest(server)["README.md"] == planned.card.encode()
+    folder = fetch(REPO, commit, planned.sha256)
+    assert folder.name == "tiny" and folder.parent.name == commit
+    assert torch.equal(
+        reference_logits(loading.load_model(folder)), reference_logits(loading.load_model(face))
+    )
+    assert loading.verify_model(folder) < loading.GOLDEN_TOLERANCE
+    assert foreign_files(folder) == {} and not folder.is_symlink()
+    assert len(in_cache(tmp_path)) == len(planned.files)  # and nothing of the library's own
+
+
+def test_a_bundle_travels_with_its_parts(weights, server):
+    planned = plan(weights / "both7", "lab/both")
+    assert planned.problems == () and len(planned.files) == 11
+    assert "](face-tiny/README.md)" in planned.card
+    publish(planned)
+    folder = fetch("lab/both", sha256=planned.sha256)
+    bundle = loading.load_bundle(folder)
+    assert bundle.face is not None and bundle.text is not None and bundle.name == "both"
+    assert bundle.digest == loading.load_bundle(weights / "both7").digest
+    assert sha256_of(folder) == sha256_of(weights / "both7") == planned.sha256
+
+
+def test_a_bundle_is_checked_with_its_parts(weights):
+    assert "has this name" in plan(weights / "both7", "lab/face-tiny").problems[0]
+    (weights / "text-tiny" / "heard.wav").write_bytes(b"RIFF")
+    edit_config(weights / "face-tiny", seed=2)
+    problems = " ".join(plan(weights / "both7", REPO).problems)
+    assert "heard.wav: looks like sound" in problems and "expected sha256" in problems
+
+
+def test_publishing_again_makes_a_commit_and_uploads_what_changed(face, server):
+    first = publish(plan(face, REPO))
+    uploads = server.asked("PUT")
+    assert publish(plan(face, REPO)) == first  # nothing changed: no commit
+    edit_card(face, "It knows nothing.", "It knows nothing at all.")
+    (face / "LICENSE").write_text("Free.\n")
+    second = publish(plan(face, REPO))
+    (face / "LICENSE").unlink()
+    third = publish(plan(face, REPO))
+    assert len({first, second, third}) == 3 and server.asked("PUT") == uploads
+    commits = server.repositories[REPO].commits
+    assert [("LICENSE" in files) for _, files in commits] == [False, False, True, False]
+    assert ".gitattributes" in latest(server)
+    # A pinned commit stays what it was; the branch moves on.
+    before, now = (fetch(REPO, commits[1][0]), fetch(REPO))
+    assert "nothing.\n" in (before / "README.md").read_text()
+    assert "at all" in (now / "README.md").read_text()
+
+
+def test_an_interrupted_upload_goes_on(weights, server):
+    planned = plan(weights / "both7", REPO)
+    hashes = {file.path: file.sha256 for file in planned.files}
+    text = hashes["text-tiny/model.safetensors"]
+    server.refused = {text}
+    with pytest.raises(HubUnreachableError, match="run it again"):
+        publish(planned)
+    assert "config.json" not in latest(server)  # nothing is there by halves
+    server.refused.clear()
+    before = server.asked("PUT")
+    publish(planned)
+    assert server.asked("PUT") - before == {f"/large/{text}": 1}
+    assert set(hashes) < set(latest(server))
+
+
+def test_weights_of_iemocap_are_gated_before_they_are_there(learnt_from_iemocap, server):
+    planned = plan(learnt_from_iemocap, REPO)
+    assert planned.problems == () and planned.gated == "manual"
+    assert plan(learnt_from_iemocap, REPO, gated=False).gated is False
+    told = front_matter(planned.card)
+    assert told["extra_gated_fields"]["I hold an IEMOCAP release form"] == "checkbox"
+    assert told["license_link"] == "LICENSE" and "datasets" not in told
+    publish(planned)
+    asked = [
+        request for request in server.requests if "/settings" in request or "/commit" in request
+    ]
+    assert [request.rsplit("/", 1)[1] for request in asked] == ["settings", "main"]
+    assert server.repositories[REPO].gated == "manual"
+
+
+def test_what_weights_of_iemocap_lack_is_said(learnt_from_iemocap):
+    folder = learnt_from_iemocap
+    edit_card(folder, "license: other", "license: mit\ndatasets: [someone/copy]")
+    (folder / "LICENSE").write_text("MIT\n")
+    first, second, third = plan(folder, REPO).problems
+    assert "license must be 'other'" in first
+    assert "would link to a copy" in second
+    assert "after reading your release form" in third
+
+
+@pytest.mark.parametrize(
+    ("values", "gated"),
+    [
+        ({"licence": "research use; IEMOCAP release form"}, "manual"),
+        ({"training": {"corpora": ["IEMOCAP"]}}, "manual"),
+        ({"results": {"IEMOCAP, loso5": {"UA": 0.5}}}, False),  # only measured with
+        ({}, False),
+    ],
+)
+def test_iemocap_is_recognised(face, values, gated):
+    edit_config(face, **values)
+    assert plan(face, REPO).gated == gated
+
+
+def test_a_repository_is_closed_but_never_opened(face, server):
+    publish(plan(face, REPO, private=True, gated="auto"))
+    repository = server.repositories[REPO]
+    assert repository.private and repository.gated == "auto"
+    publish(plan(face, REPO))
+    assert repository.private and repository.gated == "auto"
+
+
+def test_a_gate_lets_in_whom_the_owner_let_in(learnt_from_iemocap, server, monkeypatch, tmp_path):
+    publish(plan(learnt_from_iemocap, REPO))
+    monkeypatch.setenv("HF_TOKEN", READER_TOKEN)
+    with pytest.raises(HubError, match="is gated; ask for access on its page"):
+        fetch(REPO)
+    assert in_cache(tmp_path) == []
+    server.repositories[REPO].readers.add(READER_TOKEN)
+    loading.load_model(fetch(REPO))
+
+
+def test_a_wrong_token_is_said(face, server, monkeypatch):
+    planned = plan(face, REPO)
+    with pytest.raises(HubError, match="does not know this access token"):
+        publish(planned, token="hf_wrong")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(HubError, match="does not know this access token"):
+        publish(planned)
+    with pytest.raises(HubError, match="does not know this access token"):
+        fetch(REPO)
+    assert REPO not in server.repositories
+
+
+def test_no_token_is_said(face, server, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(HubError, match="log in with `hf auth login`"):
+        publish(plan(face, REPO))
+    assert not server.requests
+
+
+def test_a_token_without_the_right_is_said(face, server):
+    server.fail("no writing")
+    with pytest.raises(HubError, match="has no right"):
+        publish(plan(face, REPO))
+
+
+def test_a_commit_of_somebody_else_is_not_written_over(face, server):
+    server.fail("conflict")
+    with pytest.raises(HubError, match="somebody changed the repository"):
+        publish(plan(face, REPO))
+    assert list(latest(server)) == [".gitattributes"]
+
+
+@pytest.mark.parametrize(
+    ("repo", "revision", "sentence"),
+    [
+        ("lab/nothing", None, "there is no such repository"),
+        (REPO, "v2", "there is no such revision"),
+        (REPO, "0" * 40, "there is no such revision"),
+        (REPO, "../main", "expected a commit, branch or tag"),
+        ("tiny", None, "expected a repository as owner/name"),
+    ],
+)
+def test_what_is_not_there_is_said(face, server, tmp_path, repo, revision, sentence):
+    put(server, face)
+    with pytest.raises(HubError, match=sentence):
+        fetch(repo, revision)
+    assert in_cache(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [("out of order", "overloaded or out of order"), ("no JSON", "answer cannot be used")],
+)
+def test_a_hub_out_of_order_is_said(server, tmp_path, fault, sentence):
+    server.fail(fault)
+    with pytest.raises(HubError, match=sentence):
+        fetch(REPO)
+    assert in_cache(tmp_path) == []
+
+
+def test_a_lost_connection_is_taken_up_again(face, server):
+    put(server, face)
+    server.fail("cut one download")
+    assert fetch(REPO, sha256=sha256_of(face)).is_dir()
+
+
+def test_a_connection_that_stays_lost_leaves_nothing(face, server, tmp_path):
+    put(server, face)
+    server.fail("cut downloads")
+    with pytest.raises(HubError):
+        fetch(REPO)
+    assert in_cache(tmp_path) == []
+    server.faults.clear()
+    assert fetch(REPO).is_dir()
+
+
+def test_wrong_content_is_refused(face, server, tmp_path):
+    put(server, face)
+    server.fail("wrong content")
+    with pytest.raises(WeightsError, match=r"model.safetensors: expected sha256 \w+, received"):
+        fetch(REPO)
+    assert in_cache(tmp_path) == []
+
+
+def test_content_other_than_the_pin_is_refused(face, server, tmp_path):
+    put(server, face)
+    for pin, sentence in (("0" * 64, "expected content with sha256 000"), ("12", "64 hexadecimal")):
+        with pytest.raises(WeightsError, match=sentence):
+            fetch(REPO, sha256=pin)
+        assert in_cache(tmp_path) == []
+    change(server, "config.json", latest(server)["config.json"] + b"\n")
+    with pytest.raises(WeightsError, match="expected content with sha256"):
+        fetch(REPO, sha256=sha256_of(face))
+    folder = fetch(REPO)
+    with pytest.raises(WeightsError, match="expected content with sha256"):
+        fetch(REPO, folder.parent.name, sha256_of(face))  # from the cache
+
+
+def test_cards_and_terms_do_not_count_for_a_pin(face, server):
+    put(server, face)
+    pin = sha256_of(face)
+    change(server, "LICENSE", b"Free.\n")
+    assert (fetch(REPO, sha256=pin) / "LICENSE").read_text() == "Free.\n"
+
+
+def test_a_claim_of_ten_gigabytes_is_refused_before_anything_is_fetched(face, server, tmp_path):
+    put(server, face)
+    server.repositories[REPO].claims["model.safetensors"] = LARGE
+    with pytest.raises(WeightsError, match=r"announced with 10,240.0 MiB, at most 4,096.0 MiB"):
+        fetch(REPO)
+    assert not [request for request in server.requests if "/resolve/" in request]
+    server.repositories[REPO].claims["model.safetensors"] = 7
+    with pytest.raises(WeightsError, match="expected a file of 7 bytes"):
+        fetch(REPO)
+    assert in_cache(tmp_path) == []
+
+
+def with_part(pinned: dict) -> bytes:
+    """The config of a bundle whose one part is pinned like this."""
+    return json.dumps({"parts": {"face": {"model": "a", "files": {}} | pinned}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "sentence"),
+    [
+        ("model.safetensors", struct.pack("<Q", LARGE) + b"{}", "no whole safetensors file"),
+        ("config.json", {"model": "../../escape"}, "expected the plain name of a folder"),
+        ("config.json", {"files": {"../../x": "0"}}, "expected files among"),
+        ("config.json", {"model": "tiny"}, "a part of its own name"),
+        ("config.json", {"model": "elsewhere"}, "lacks elsewhere/config.json"),
+        ("config.json", b"[]", "expected an object"),
+        ("config.json", b"\xff", "cannot be read"),
+    ],
+)
+def test_hostile_repositories_are_refused(face, server, tmp_path, path, content, sentence):
+    put(server, face)
+    change(server, path, with_part(content) if isinstance(content, dict) else content)
+    with pytest.raises(WeightsError, match=sentence):
+        fetch(REPO)
+    assert in_cache(tmp_path) == []
+
+
+def test_files_of_other_names_are_not_fetched(face, server, tmp_path):
+    put(server, face)
+    for path in ("modeling.py", "pytorch_model.bin", "../escape.txt", "more/deep/config.json"):
+        change(server, path, b"import os")
+    change(server, "aside/config.json", b"{}")  # of no part
+    folder = fetch(REPO)
+    assert {file.name for file in folder.parent.rglob("*") if file.is_file()} == {
+        "README.md",
+        "config.json",
+        "golden.json",
+        "model.safetensors",
+    }
+    assert not (tmp_path / "escape.txt").exists() and list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_repository_without_weights_is_refused(server, face, tmp_path):
+    put(server, face)
+    server.repositories[REPO].commit({}, ["model.safetensors"])
+    with pytest.raises(WeightsError, match=r"lacks model\.safetensors"):
+        fetch(REPO)
+    server.repositories[REPO].commit({}, ["config.json"])
+    with pytest.raises(WeightsError, match=r"holds no config\.json"):
+        fetch(REPO)
+    assert in_cache(tmp_path) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(face, server, monkeypatch, tmp_path):
+    put(server, face)
+
+    from huggingface_hub import file_download
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_download, "http_get", full)
+        with pytest.raises(
+            OutputError, match=r"failed \(No space left on device\); free some space"
+        ):
+            fetch(REPO)
+    assert in_cache(tmp_path) == []
+    with monkeypatch.context() as patch:  # at the very end
+        patch.setattr(downloading.os, "replace", full)
+        with pytest.raises(OutputError, match="free some space"):
+            fetch(REPO)
+    assert in_cache(tmp_path) == []
+    assert fetch(REPO).is_dir()
+
+
+def test_another_process_may_be_quicker(face, server, monkeypatch):
+    commit = put(server, face)
+    check, first = downloading._put_in_place, []
+
+    def slowly(whole, place):
+        shutil.copytree(whole, place)
+        first.append(place)
+        check(whole, place)
+
+    monkeypatch.setattr(downloading, "_put_in_place", slowly)
+    folder = fetch(REPO, commit)
+    assert first == [folder.parent] and loading.verify_model(folder) < loading.GOLDEN_TOLERANCE
+
+
+def test_what_was_fetched_once_needs_no_network(face, server, library, monkeypatch):
+    commit = put(server, face)
+    folder = fetch(REPO)
+    server.requests.clear()
+    assert fetch(REPO, commit) == folder and not server.requests
+    with offline(library, monkeypatch):
+        assert fetch(REPO) == folder == fetch(REPO, commit)
+
+
+def test_what_is_missing_without_a_network_is_said(face, server, library, monkeypatch, tmp_path):
+    put(server, face)
+    with offline(library, monkeypatch):
+        with pytest.raises(HubUnreachableError, match=r"HF_HUB_OFFLINE.*or copy the folder"):
+            fetch(REPO)
+        with pytest.raises(HubUnreachableError, match="HF_HUB_OFFLINE"):
+            publish(plan(face, REPO))
+    assert in_cache(tmp_path) == []
+
+
+def test_a_hub_that_does_not_listen_is_said(server, library, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and never listens
+        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        api = library.HfApi(endpoint=nowhere)
+        monkeypatch.setattr(library, "HfApi", lambda **_: api)
+        with pytest.raises(
+            HubUnreachableError, match=r"connection to the hub failed.*copy the folder"
+        ):
+            fetch(REPO)
+
+
+def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
+    monkeypatch.delenv(downloading.CACHE_VARIABLE)
+    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert downloading.cache_folder() == tmp_path / "multimodal_fer"
+    monkeypatch.setenv(variable, "relative")
+    assert downloading.cache_folder() == Path.home() / ".cache" / "multimodal_fer"
+
+
+def test_every_error_is_one_of_ours():
+    assert issubclass(HubUnreachableError, HubError) and issubclass(HubError, MultimodalFerError)
