@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/multimodal-fer analyze examples/sample.mp4 --table --output runs/demo -f json -f csv -f vtt
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -112,6 +113,27 @@ def remux(
 def every(seconds: float, rate: float) -> list[float]:
     """Times of a constant frame rate."""
     return [number / rate for number in range(round(seconds * rate))]
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Deal whole files to the processes, and those that share the IEMOCAP corpus to one of them.
+
+    What files and the corpus prepare would else be prepared in each process.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "iemocap" if shares_corpus(config.rootpath / file) else file
+
+    return Scheduling(config, log)
+
+
+@cache
+def shares_corpus(file: Path) -> bool:
+    return "import iemocap_shared" in file.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
