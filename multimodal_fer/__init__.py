@@ -1,9 +1,9 @@
-"""What people express in recorded answers, from the face, the voice and the words together.
+"""Emotion recognition from face, voice and text.
 
     from multimodal_fer import analyze
     print(analyze("clip.mp4").emotion)
 
-The public names are loaded on first use: importing this package is quick and changes nothing.
+The public names are imported on first use, so that importing the package is fast.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ __all__ = [
     "load_model",
 ]
 
-_HOMES = {
+_MODULES = {
     "Analysis": "types",
     "Analyzer": "analyzer",
     "MultimodalFerError": "errors",
@@ -39,11 +39,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,8 @@
-"""Errors for what users hand in: each names the thing, what was expected, what was found, what to do."""
+"""Errors in the input of users: messages name the file, what was expected and found, and what to do."""
 
 
 class MultimodalFerError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base class of all errors of this package."""
 
 
 class MediaError(MultimodalFerError):
@@ -10,11 +10,11 @@ class MediaError(MultimodalFerError):
 
 
 class SpeechError(MultimodalFerError):
-    """A speech model that cannot be had or does not fit the request."""
+    """A speech model that cannot be loaded or does not fit the request."""
 
 
 class SpeechUnavailableError(SpeechError):
-    """A speech model that would do, but is not on this machine and cannot be fetched now."""
+    """A speech model that is not installed and cannot be downloaded now."""
 
 
 class WeightsError(MultimodalFerError):
@@ -22,11 +22,11 @@ class WeightsError(MultimodalFerError):
 
 
 class ConfigError(MultimodalFerError):
-    """A recipe's configuration file or override that does not fit."""
+    """A configuration file or override of a recipe that is invalid."""
 
 
 class DataError(MultimodalFerError):
-    """A corpus on disk that is not laid out as its publisher lays it out."""
+    """A corpus whose files differ from its published layout."""
 
 
 class OutputError(MultimodalFerError):
@@ -34,7 +34,7 @@ class OutputError(MultimodalFerError):
 
 
 class HubError(MultimodalFerError):
-    """A model hub that refuses something, or whose answer cannot be used."""
+    """A model hub that refuses a request, or whose answer cannot be used."""
 
 
 class HubUnreachableError(HubError):

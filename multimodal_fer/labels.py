@@ -1,23 +1,23 @@
-"""Label sets and the maps between them: the only place where label strings live.
+"""Label sets and the maps between them.
 
-The corpora disagree on the order of their labels (the FER2013 table, its folder release and FER+ use
-three different ones), so everything in this package matches labels by name, never by index.
+Labels are matched by name, never by index, because corpora order them differently: the FER2013 table, its
+folder release and FER+ use three orders.
 """
 
 from collections.abc import Mapping, Sequence
 
 MODALITIES = ("face", "voice", "text")
 
-# FER+ column order (Barsoum et al. 2016). "contempt" is kept in a face's own scores.
+# In the order of FER+'s columns (Barsoum et al. 2016).
 FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 
-# FER+ vote columns: the eight emotions, then two ways of not answering ("not a face").
+# FER+ vote columns: the eight emotions, "unknown" and "not a face".
 FER_PLUS_VOTES = (*FER_PLUS, "unknown", "NF")
 
-# FER2013's own label, in the order of the numbers 0 to 6 in fer2013.csv (Goodfellow et al. 2013).
+# In the order of the numbers 0 to 6 in fer2013.csv (Goodfellow et al. 2013).
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
-# How FER2013's releases spell these labels: the class folders and the label tables.
+# The spelling of FER2013's class folders and label tables.
 FER2013_NAMES = {
     "angry": "anger",
     "disgust": "disgust",
@@ -28,20 +28,20 @@ FER2013_NAMES = {
     "neutral": "neutral",
 }
 
-# What the default bundle answers with, whichever modalities it could judge.
+# The labels of the default bundle.
 OPEN7 = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
 PLEASANT = {"happiness"}
 UNPLEASANT = {"sadness", "anger", "disgust", "fear", "contempt"}
 
-# Contempt has no counterpart in open7; both express rejection of what is seen.
+# Contempt has no counterpart in open7; like disgust, it expresses rejection.
 FER_PLUS_TO_OPEN7 = {**{label: label for label in OPEN7}, "contempt": "disgust"}
 
-# Acted speech: RAVDESS (Livingstone and Russo 2018) and nEMO (Christop 2024), as their tables spell them.
+# Acted speech, as the corpora spell it: RAVDESS (Livingstone and Russo 2018) and nEMO (Christop 2024).
 RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 NEMO = ("angry", "fearful", "happy", "neutral", "sad", "surprised")
 
-# CREMA-D's file names (Cao et al. 2014).
+# The codes in CREMA-D's file names (Cao et al. 2014).
 CREMA_D = {
     "NEU": "neutral",
     "HAP": "happiness",
@@ -51,7 +51,7 @@ CREMA_D = {
     "FEA": "fear",
 }
 
-# IEMOCAP's summaries (Busso et al. 2008): what most of the outside raters agreed on, by its code.
+# The codes of IEMOCAP's majority labels (Busso et al. 2008).
 IEMOCAP_CODES = {
     "ang": "anger",
     "hap": "happiness",
@@ -66,7 +66,7 @@ IEMOCAP_CODES = {
     "xxx": "no majority",
 }
 
-# The four classes of nearly every published figure on it: excitement counts as happiness.
+# The four classes of most publications on IEMOCAP: excitement counts as happiness.
 IEMOCAP4 = {
     "ang": "anger",
     "hap": "happiness",
@@ -75,7 +75,7 @@ IEMOCAP4 = {
     "neu": "neutral",
 }
 
-# Calm is neutral with a low voice: RAVDESS alone tells the two apart.
+# Only RAVDESS separates calm from neutral.
 SPEECH_TO_OPEN7 = {
     "neutral": "neutral",
     "calm": "neutral",
@@ -87,7 +87,7 @@ SPEECH_TO_OPEN7 = {
     "surprised": "surprise",
 }
 
-# GoEmotions' own labels by Ekman's six, as published (Demszky et al. 2020, ekman_mapping.json).
+# GoEmotions' labels grouped by Ekman's six, as published (Demszky et al. 2020, ekman_mapping.json).
 GOEMOTIONS_TO_EKMAN = {
     **dict.fromkeys(("anger", "annoyance", "disapproval"), "anger"),
     "disgust": "disgust",
@@ -102,14 +102,13 @@ GOEMOTIONS_TO_EKMAN = {
     "neutral": "neutral",
 }
 
-# What they count as in open7: a question is no surprise, and to agree, to wish or to notice is no joy or
-# surprise yet. Confusion stays with surprise: something was not as expected.
+# Questions, agreement, wishes and realisations count as neutral in open7. Confusion remains surprise, as
+# something was not as expected.
 GOEMOTIONS_TO_OPEN7 = GOEMOTIONS_TO_EKMAN | dict.fromkeys(
     ("approval", "curiosity", "desire", "realization"), "neutral"
 )
 
-# ISEAR, Stack Overflow posts and MELD. Shame and guilt (ISEAR) have no counterpart, so such texts are left
-# out.
+# ISEAR, Stack Overflow posts and MELD. ISEAR's shame and guilt have no counterpart and are left out.
 TEXT_TO_OPEN7 = {
     "neutral": "neutral",
     "joy": "happiness",
@@ -123,16 +122,16 @@ TEXT_TO_OPEN7 = {
 
 
 def map_labels(own: Sequence[str], target: Sequence[str]) -> dict[str, str]:
-    """Map each of a part's labels to the label of the answer that it counts as.
+    """Map each label of a part to the label of `target` that it counts as.
 
-    Raises `KeyError` for a label that the answer has no place for.
+    Raises `KeyError` for a label without a counterpart.
     """
     mapping = {}
     for label in own:
-        counts_as = label if label in target else FER_PLUS_TO_OPEN7.get(label)
-        if counts_as not in target:
+        counterpart = label if label in target else FER_PLUS_TO_OPEN7.get(label)
+        if counterpart not in target:
             raise KeyError(label)
-        mapping[label] = counts_as
+        mapping[label] = counterpart
     return mapping
 
 
@@ -141,7 +140,7 @@ def fold_scores(
 ) -> dict[str, float]:
     """Sum scores of one label set into another by name.
 
-    Raises `KeyError` for a label without a place in `mapping`: a probability never disappears.
+    Raises `KeyError` for a label that is missing in `mapping`.
     """
     folded = dict.fromkeys(target, 0.0)
     for label, score in scores.items():

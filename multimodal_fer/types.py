@@ -1,7 +1,7 @@
-"""What flows between the stages, and the answer. Each is checked once, when it is made.
+"""Data types that the stages exchange, and the final analysis.
 
-Times are seconds from the container's zero, start included, end excluded. Images are RGB uint8 (H, W, 3).
-Boxes are left, top, right, bottom in pixels of the upright frame with square pixels.
+Times are seconds from the start of the recording; spans include their start and exclude their end. Images
+are RGB uint8 (H, W, 3). Boxes are left, top, right, bottom in square pixels of the upright frame.
 """
 
 import math
@@ -18,7 +18,7 @@ SAMPLE_RATE = 16_000  # Hz, mono, for speech recognition and voice features alik
 Waveform = NDArray[numpy.float32]
 Span = tuple[float, float]
 
-SCHEMA = 1  # of Analysis.to_dict; raised when a reader of older answers would misread the new ones
+SCHEMA = 1  # of Analysis.to_dict; raised when older readers would misread new records
 
 Scores = dict[str, float]
 Image = NDArray[numpy.uint8]
@@ -26,7 +26,7 @@ Image = NDArray[numpy.uint8]
 
 @dataclass(frozen=True)
 class Media:
-    """What a recording holds. Width and height are of the coded picture, in square pixels."""
+    """The streams of a recording. Width and height are in square pixels, before rotation."""
 
     path: str
     duration: float
@@ -39,7 +39,7 @@ class Media:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """The detections in one picture: boxes (N, 4) float32 and confidences (N,) float32 in 0..1."""
+    """The detections in one frame: boxes (N, 4) float32 and confidences (N,) float32 in 0..1."""
 
     boxes: NDArray[numpy.float32]
     confidences: NDArray[numpy.float32]
@@ -54,7 +54,7 @@ class Faces:
 
 @dataclass(frozen=True)
 class Word:
-    """One spoken word with the recogniser's own confidence."""
+    """One spoken word with the recogniser's confidence."""
 
     text: str
     start: float
@@ -67,7 +67,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Window:
-    """One stretch that gets an answer: an utterance, speech without words, or time without speech.
+    """One time span to predict: an utterance, speech without words, or a stretch without speech.
 
     `confidence` is the mean confidence of its words; None if it has none.
     """
@@ -84,49 +84,46 @@ class Window:
 
 @dataclass
 class FaceTrack:
-    """One person through time: a row for each picture in which this face was seen."""
+    """The track of one person: a row for each frame in which this face was detected."""
 
     id: int
     times: list[float] = field(default_factory=list)
     boxes: list[list[float]] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
-    # What the facial network made of each picture, (D,) float16; no part of the answer.
+    # Of each row, (D,) float16; not stored in records.
     embeddings: list[NDArray[numpy.float16]] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns of equal length; scores are rows over the face part's labels."""
+        """Return columns of equal length; scores are rows over the face network's labels."""
         return {
             "id": self.id,
-            "times": [_rounded(time) for time in self.times],
+            "times": _rounded(self.times),
             "boxes": [[round(value, 1) for value in box] for box in self.boxes],
             "emotion": [strongest(scores) for scores in self.scores],
-            "scores": [[_rounded(value) for value in row.values()] for row in self.scores],
+            "scores": [_rounded(list(row.values())) for row in self.scores],
         }
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """All words of a recording, the language they are in and the model that heard them."""
+    """All words of a recording, their language, and the speech model that recognised them."""
 
     language: str | None
     model: str
     words: tuple[Word, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        words = [
-            {key: _rounded(value) for key, value in asdict(word).items()} for word in self.words
-        ]
-        return {"language": self.language, "model": self.model, "words": words}
+        words = [asdict(word) for word in self.words]
+        return {"language": self.language, "model": self.model, "words": _rounded(words)}
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The answer for one window.
+    """The prediction for one window.
 
-    `by_modality` holds each modality's own scores, None where it had nothing to judge;
-    `attention` holds how much each one counted, and sums to 1 where anything was judged;
-    `coverage` holds the share of the window in which each one was there to be judged;
-    `spoken` is true if speech was detected in it, with or without recognised words.
+    `by_modality` holds each modality's own scores, None if it was not available. `attention` holds the
+    weight of each modality, and sums to 1 if there are scores. `coverage` holds the share of the window
+    in which each modality was available. `spoken` is true if speech was detected, with or without words.
     """
 
     start: float
@@ -143,14 +140,14 @@ class Segment:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts, as its weight in a mean: never nothing."""
+        """Return its duration, at least 1 ms, as its weight in means."""
         return max(self.end - self.start, 1e-3)
 
     @property
     def conflict(self) -> tuple[str, ...]:
-        """Modalities that contradict each other, such as a smile over angry words; none where they do not.
+        """Return the modalities that contradict each other, such as a smile and angry words.
 
-        One is more likely pleasant than everything else, another more likely unpleasant.
+        One has more than half of its probability on pleasant labels, another on unpleasant ones.
         """
         pleased, displeased = (
             tuple(
@@ -166,31 +163,31 @@ class Segment:
         _check_span(self.start, self.end, "segment")
         for name, scores in {"fused": self.scores, **self.by_modality}.items():
             if scores:
-                _check_scores(scores, name)
+                total = sum(scores.values())
+                if not math.isclose(total, 1.0, abs_tol=1e-3):
+                    raise ValueError(f"{name} scores must sum to 1; got {total} over {[*scores]}")
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "start": _rounded(self.start),
-            "end": _rounded(self.end),
+        record = {
+            "start": self.start,
+            "end": self.end,
             "spoken": self.spoken,
             "text": self.text,
             "face_id": self.face_id,
             "emotion": self.emotion,
             "unsure": self.unsure,
-            "conflict": list(self.conflict),
-            "scores": _rounded_scores(self.scores),
-            "attention": _rounded_scores(self.attention),
-            "coverage": _rounded_scores(self.coverage),
-            "by_modality": {
-                name: None if scores is None else _rounded_scores(scores)
-                for name, scores in self.by_modality.items()
-            },
+            "conflict": self.conflict,
+            "scores": self.scores,
+            "attention": self.attention,
+            "coverage": self.coverage,
+            "by_modality": self.by_modality,
         }
+        return _rounded(record)
 
 
 @dataclass(frozen=True)
 class FrameRow:
-    """One picture that was looked at: whose faces it shows, or why it shows none."""
+    """One analysed frame: the people whose faces were detected, or the reason why there is none."""
 
     time: float
     faces: tuple[int, ...]
@@ -199,7 +196,7 @@ class FrameRow:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The whole answer for one recording or one written text."""
+    """The result for one recording or one written text."""
 
     path: str | None
     bundle: str
@@ -217,7 +214,7 @@ class Analysis:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain str, float, list and dict, in schema 1; safe for `json.dumps(allow_nan=False)`."""
+        """Return a record of schema 1 for JSON, without NaN."""
         return {
             "schema": SCHEMA,
             "path": self.path,
@@ -226,13 +223,13 @@ class Analysis:
             "labels": list(self.labels),
             "face_labels": list(self.face_labels),
             "emotion": self.emotion,
-            "scores": _rounded_scores(self.scores),
+            "scores": _rounded(self.scores),
             "unsure": self.unsure,
-            "coverage": _rounded_scores(self.coverage),
+            "coverage": _rounded(self.coverage),
             "segments": [segment.to_dict() for segment in self.segments],
             "faces": [track.to_dict() for track in self.faces],
             "frames": {
-                "times": [_rounded(row.time) for row in self.frames],
+                "times": _rounded([row.time for row in self.frames]),
                 "faces": [list(row.faces) for row in self.frames],
                 "reasons": [row.reason for row in self.frames],
             },
@@ -242,15 +239,15 @@ class Analysis:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Analysis":
-        """Read back what `to_dict` made: equal to the answer it came from, but for rounding.
+        """Read a record of `to_dict`, which has rounded its numbers.
 
-        Raises `ValueError` where the record is of another schema, and `KeyError` where it lacks a field.
+        Raises `ValueError` if the record has another schema, and `KeyError` if a field is missing.
         """
         if record.get("schema") != SCHEMA:
             raise ValueError(f"expected an answer of schema {SCHEMA}, found {record.get('schema')}")
         plain = ("path", "duration", "bundle", "emotion", "scores", "unsure", "coverage")
-        heard, seen, face_labels = record["transcript"], record["frames"], record["face_labels"]
-        segments = [_segment_of(row) for row in record["segments"]]
+        transcript, frames = record["transcript"], record["frames"]
+        face_labels = record["face_labels"]
         tracks = [
             FaceTrack(
                 track["id"],
@@ -260,54 +257,54 @@ class Analysis:
             )
             for track in record["faces"]
         ]
-        rows = zip(seen["times"], seen["faces"], seen["reasons"], strict=True)
+        rows = zip(frames["times"], frames["faces"], frames["reasons"], strict=True)
         return cls(
             **{name: record[name] for name in plain},
             labels=tuple(record["labels"]),
             face_labels=tuple(face_labels),
-            segments=tuple(segments),
+            segments=tuple(_segment_of(row) for row in record["segments"]),
             faces=tuple(tracks),
             frames=tuple(FrameRow(time, tuple(faces), reason) for time, faces, reason in rows),
-            transcript=heard
+            transcript=transcript
             and Transcript(
-                heard["language"],
-                heard["model"],
-                tuple(Word(**word) for word in heard["words"]),
+                transcript["language"],
+                transcript["model"],
+                tuple(Word(**word) for word in transcript["words"]),
             ),
             warnings=tuple(record["warnings"]),
         )
 
 
 def _segment_of(row: Mapping[str, Any]) -> Segment:
-    """Read one segment back; in older answers without `spoken`, timed words or a voice tell of speech."""
+    """Read one segment; in older records without `spoken` it follows from timed words or voice scores."""
     timed = row["end"] > row["start"]
-    heard = timed and bool(row["text"] or row["by_modality"].get("voice"))
-    row = {"spoken": heard, **row}
+    spoken = timed and bool(row["text"] or row["by_modality"].get("voice"))
+    row = {"spoken": spoken, **row}
     return Segment(**{name: row[name] for name in Segment.__dataclass_fields__})
 
 
 def overall(segments: Sequence[Segment]) -> Scores:
-    """The mean over all windows that could be judged, each counting by its length."""
-    judged = [segment for segment in segments if segment.scores]
-    total = sum(segment.seconds for segment in judged)
+    """Return the mean scores of all segments that have scores, weighted by duration."""
+    scored = [segment for segment in segments if segment.scores]
+    total = sum(segment.seconds for segment in scored)
     return {
-        label: sum(segment.seconds * segment.scores[label] for segment in judged) / total
-        for label in (judged[0].scores if judged else ())
+        label: sum(segment.seconds * segment.scores[label] for segment in scored) / total
+        for label in (scored[0].scores if scored else ())
     }
 
 
 def strongest(scores: Mapping[str, float]) -> str | None:
-    """The label with the highest score, the first of equals; None where nothing was scored."""
+    """Return the label with the highest score, the first of equals; None without scores."""
     return max(scores, key=scores.__getitem__) if scores else None
 
 
 def _rounded(value: Any) -> Any:
-    """Four decimals: finer than any clock or score here is true, and the same on every machine."""
-    return round(float(value), 4) if isinstance(value, float) else value
-
-
-def _rounded_scores(scores: Mapping[str, float]) -> Scores:
-    return {label: _rounded(float(value)) for label, value in scores.items()}
+    """Round all floats to four decimals, which are the same on every machine; tuples become lists."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(float(value), 4) if isinstance(value, float | numpy.floating) else value
 
 
 def _check_span(start: float, end: float, what: str) -> None:
@@ -315,19 +312,13 @@ def _check_span(start: float, end: float, what: str) -> None:
         raise ValueError(f"a {what} needs 0 <= start <= end in seconds; got {start} to {end}")
 
 
-def _check_scores(scores: Mapping[str, float], what: str) -> None:
-    total = sum(scores.values())
-    if not math.isclose(total, 1.0, abs_tol=1e-3):
-        raise ValueError(f"{what} scores must sum to 1; got {total} over {list(scores)}")
-
-
 def mean_scores(rows: Sequence[Scores]) -> Scores:
-    """The mean of score dictionaries over the same labels."""
+    """Return the mean of score dictionaries with the same labels."""
     return {label: sum(row[label] for row in rows) / len(rows) for label in rows[0]}
 
 
 def verdict(segment: Segment) -> str:
-    """What a segment expresses, in short; empty where nothing was judged."""
+    """Return emotion and score of a segment as a short text; empty without scores."""
     if segment.emotion is None:
         return ""
     doubt = "?" if segment.unsure else ""

@@ -1,4 +1,4 @@
-"""The whole walk on real files: the sample, each modality missing in turn, and everything odd."""
+"""The whole analysis of recordings: the sample, missing modalities, unusual and damaged files."""
 
 import json
 
@@ -18,8 +18,8 @@ KEYS = {
     "coverage", "segments", "faces", "frames", "transcript", "warnings",
 }  # fmt: skip
 SEGMENT_KEYS = {
-    "start", "end", "text", "face_id", "emotion", "unsure", "conflict", "scores", "attention",
-    "coverage", "by_modality",
+    "start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict", "scores",
+    "attention", "coverage", "by_modality",
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def sample(analyzer):
 
 @pytest.fixture
 def face_clip(tmp_path, portrait):
-    """Two seconds of the portrait with a name that trips careless code."""
+    """Return a writer of clips of the portrait, with a file name beyond ASCII."""
 
     def make(name="ein Gesicht – 顔 & co.mp4", seconds=2.0, picture=None, **settings):
         return write_clip(
@@ -44,7 +44,7 @@ def face_clip(tmp_path, portrait):
 
 
 def check_schema(answer: dict) -> None:
-    """What every answer promises, whatever the recording."""
+    """Check the properties that every record has."""
     assert set(answer) == KEYS and answer["schema"] == SCHEMA
     json.dumps(answer, allow_nan=False)
     frames = answer["frames"]
@@ -70,11 +70,11 @@ def check_schema(answer: dict) -> None:
             assert sum(segment["attention"].values()) == pytest.approx(1, abs=2e-3)
 
 
-def test_the_sample_is_heard_and_seen(sample):
+def test_the_sample_has_its_words_and_its_face(sample):
     answer = sample.to_dict()
     check_schema(answer)
     spoken = [segment["text"] for segment in answer["segments"] if segment["text"]]
-    spoken[1] = spoken[1].replace("end,", "end")  # some processors hear a comma there
+    spoken[1] = spoken[1].replace("end,", "end")  # on some processors a comma is recognised here
     assert spoken == [
         "I looked for the search button, but I could not find it anywhere.",
         "In the end I found it in the menu.",
@@ -123,14 +123,14 @@ def test_sound_only(analyzer, speech, tmp_path):
     assert answer["frames"]["times"] == []
 
 
-def test_silence_and_nobody_in_view(analyzer, tmp_path):
+def test_no_speech_and_no_face(analyzer, tmp_path):
     clip = write_clip(tmp_path / "nobody.mp4", frame_times=every(3, 30), sound=tone(3, 48_000) * 0)
     answer = analyzer.analyze(clip).to_dict()
     check_schema(answer)
     assert answer["emotion"] is None  # never "neutral"
     assert answer["transcript"]["words"] == []
-    assert "nobody speaks in this recording" in answer["warnings"]
-    assert "no face was found in any picture" in answer["warnings"]
+    assert "no speech was found in this recording" in answer["warnings"]
+    assert "no face was found in any frame" in answer["warnings"]
     assert set(answer["frames"]["reasons"]) == {"no face found"}
 
 
@@ -191,7 +191,7 @@ def test_deep_colour_and_surround_sound(silent_analyzer, face_clip):
 
 
 def test_a_truncated_recording_keeps_what_is_there(silent_analyzer, face_clip):
-    """The index comes first and the end is missing, as after a broken copy."""
+    """Check a file whose end is missing, as after an incomplete copy."""
     clip = face_clip(name="cut.mkv", seconds=6, sound=tone(6, 48_000))
     content = clip.read_bytes()
     clip.write_bytes(content[: len(content) // 2])
@@ -213,7 +213,7 @@ def test_a_truncated_mp4_whose_index_comes_first(silent_analyzer, tmp_path):
 
 
 def test_a_recording_without_its_length(silent_analyzer, tmp_path, portrait):
-    """Browsers record WebM without a duration in its header."""
+    """Check a file without a duration in its header, as browsers record WebM."""
     source = write_clip(tmp_path / "a.mkv", frame_times=every(2, 30), picture=lambda _: portrait)
     target = remux(source, tmp_path / "live.webm.mkv", options={"live": "1"})
     answer = silent_analyzer.analyze(target).to_dict()
@@ -222,8 +222,8 @@ def test_a_recording_without_its_length(silent_analyzer, tmp_path, portrait):
     assert answer["emotion"] == "happiness"
 
 
-def test_damaged_packets_are_stepped_over(silent_analyzer, face_clip, portrait):
-    def picture(time):  # moving, so that the file's middle is a later picture and not the first one
+def test_damaged_packets_are_skipped(silent_analyzer, face_clip, portrait):
+    def picture(time):  # it moves, so that the middle of the file holds later frames
         return numpy.roll(portrait, round(40 * numpy.sin(4 * time)), axis=1)
 
     clip = face_clip(name="scratched.mkv", seconds=6, picture=picture, sound=tone(6, 48_000))
@@ -238,7 +238,7 @@ def test_damaged_packets_are_stepped_over(silent_analyzer, face_clip, portrait):
     assert any("damaged" in warning for warning in answer["warnings"])
 
 
-def test_without_a_speech_model_the_answer_goes_on(monkeypatch, speech, face_clip):
+def test_a_missing_speech_model_is_a_warning(monkeypatch, speech, face_clip):
     monkeypatch.setattr(whisper, "OFFLINE_PACKAGE", "no_such_package")
     analyzer = Analyzer()
     clip = face_clip(seconds=5, sound=numpy.repeat(speech[: 5 * 16_000], 3))
@@ -250,7 +250,7 @@ def test_without_a_speech_model_the_answer_goes_on(monkeypatch, speech, face_cli
     assert answer["coverage"]["voice"] > 0.5  # speech is still found
 
 
-def test_settings_that_cannot_be(tmp_path):
+def test_invalid_settings_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="open9"):
         Analyzer("open9")
     with pytest.raises(SpeechError, match="English only"):
@@ -268,7 +268,7 @@ def test_settings_that_cannot_be(tmp_path):
         analyze(tmp_path / "nothing.mp4", speech_model="none")
 
 
-def test_a_readable_header_with_nothing_behind_it(silent_analyzer, tmp_path):
+def test_a_file_with_a_header_only_is_refused(silent_analyzer, tmp_path):
     clip = write_clip(tmp_path / "a.mp4", frame_times=every(1, 30), picture=grey)
     content = clip.read_bytes()
     start, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
@@ -277,7 +277,7 @@ def test_a_readable_header_with_nothing_behind_it(silent_analyzer, tmp_path):
         silent_analyzer.analyze(clip)
 
 
-def test_written_answers_go_through_the_same_seam():
+def test_written_answers_have_the_same_schema():
     answer = analyze_text("I could not find the button 😡 and gave up.").to_dict()
     check_schema(answer)
     assert answer["segments"][0]["text"].startswith("I could not")

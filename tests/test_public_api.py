@@ -1,7 +1,10 @@
-"""Names and flags that people rely on, and an import that is quick and changes nothing."""
+"""The public names and options, and an import that is fast and has no side effects."""
 
+import re
 import subprocess
 import sys
+
+from conftest import SAMPLE
 
 import multimodal_fer
 
@@ -17,8 +20,6 @@ def test_public_names():
 
 
 def test_flags_of_analyze():
-    import re
-
     text = subprocess.run(
         [sys.executable, "-m", "multimodal_fer.cli", "analyze", "--help"],
         capture_output=True, text=True, env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
@@ -51,7 +52,7 @@ print(seconds)
 """
 
 
-def test_importing_is_quick_and_changes_nothing():
+def test_importing_is_fast_and_has_no_side_effects():
     result = subprocess.run(
         [sys.executable, "-c", CHECK_IMPORT], capture_output=True, text=True, check=False
     )
@@ -72,8 +73,6 @@ print(analyze(sys.argv[1]).emotion)
 
 
 def test_analysing_opens_no_socket():
-    from conftest import SAMPLE
-
     result = subprocess.run(
         [sys.executable, "-c", NO_SOCKETS, str(SAMPLE)], capture_output=True, text=True
     )

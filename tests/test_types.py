@@ -1,4 +1,4 @@
-"""What flows between the stages is checked when it is made, and written without surprises."""
+"""Data types: checks on construction, strongest label, conflicts, records."""
 
 import numpy
 import pytest
@@ -32,7 +32,7 @@ def test_strongest_takes_the_first_of_equals_and_none_of_nothing():
     assert strongest({}) is None
 
 
-def test_folding_is_by_name_and_loses_nothing():
+def test_scores_are_folded_by_name_without_loss():
     scores: dict[str, float] = dict(
         zip(reversed(FER_PLUS), [0.1, 0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.2], strict=True)
     )
@@ -55,16 +55,18 @@ def test_a_smile_over_angry_words_is_a_conflict():
     assert conflict(face=smile, voice=calm, text=words) == ("face", "text")
     assert conflict(face=smile, voice=smile, text=calm) == ()
     assert conflict(face=smile, voice=None, text=None) == conflict(face=words, text=calm) == ()
-    # Many-sided rejection, no label of it over a half, contradicts a smile as well.
+    # Unpleasant labels that exceed a half together contradict a smile as well.
     assert conflict(face={"contempt": 0.6, "neutral": 0.4}, voice=smile) == ("voice", "face")
 
 
-def test_answers_of_before_segments_told_of_speech_still_read():
+def test_older_records_without_spoken_are_read():
     scores = {"anger": 1.0}
-    said = Segment(0, 1, None, None, "anger", False, scores, {}, {}, {"voice": scores}, spoken=True)
-    still = Segment(1, 2, None, None, None, False, {}, {}, {}, {"voice": None})
-    answer = Analysis(None, "b", ("anger",), segments=(said, still))
-    record = answer.to_dict()
+    spoken = Segment(
+        0, 1, None, None, "anger", False, scores, {}, {}, {"voice": scores}, spoken=True
+    )
+    silent = Segment(1, 2, None, None, None, False, {}, {}, {}, {"voice": None})
+    analysis = Analysis(None, "b", ("anger",), segments=(spoken, silent))
+    record = analysis.to_dict()
     for segment in record["segments"]:
         del segment["spoken"]
     assert [segment.spoken for segment in Analysis.from_dict(record).segments] == [True, False]

@@ -1,1 +1,1 @@
-"""Faces: found, followed, classified, explained."""
+"""Faces: detection, tracking, classification and explanation."""

@@ -1,4 +1,4 @@
-"""Find faces in a picture, crop them as the training corpus frames them, follow people through time."""
+"""Detect faces in a frame, and crop them as the images of the training corpus are cropped."""
 
 import cv2
 import numpy
@@ -7,24 +7,24 @@ from numpy.typing import NDArray
 from multimodal_fer.face.libfacedetection import detect
 from multimodal_fer.types import Faces, Image
 
-DETECTION_SIZE = 320  # pixels of the longer side of the picture in which faces are searched
-MIN_CONFIDENCE = 0.6  # the detector's own scale; real faces come out at 0.9 and above
-MIN_FACE = 20.0  # pixels of the source picture; smaller faces hold nothing to read
-# FER+ frames a face 1.28 widths of the detector's box wide, around the same centre: measured on enlarged
+DETECTION_SIZE = 320  # pixels of the longer side of the image in which faces are searched
+MIN_CONFIDENCE = 0.6  # on the detector's own scale; real faces have 0.9 and above
+MIN_FACE = 20.0  # pixels of the source image; smaller faces show too little
+# FER+ images are 1.28 widths of the detector's box wide, around the same centre: measured on enlarged
 # training images by benchmarks/crop_margin.py, and the best of five widths on validation images.
 CROP_WIDTHS = 1.28
 Box = NDArray[numpy.float32]
 
 
 def find_faces(image: Image, *, size: int = DETECTION_SIZE) -> Faces:
-    """Detect faces with libfacedetection (YuNet; Wu et al. 2023) on a scaled-down copy.
+    """Detect faces by libfacedetection (YuNet; Wu et al. 2023) on a reduced copy of an image.
 
     Parameters
     ----------
     image
         RGB uint8 [shape=(H, W, 3)]
     size
-        int, pixels of the longer side of the searched copy; larger finds smaller faces
+        int, pixels of the longer side of the copy; a larger one shows smaller faces
 
     Returns
     -------
@@ -49,7 +49,7 @@ def box_areas(boxes: Box) -> NDArray[numpy.floating]:
 
 
 def crop_face(image: Image, box: Box, size: int) -> Image:
-    """Cut a square around one face as the training corpus frames it.
+    """Crop a square around one face as in the training corpus.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def crop_face(image: Image, box: Box, size: int) -> Image:
 
     Returns
     -------
-    grey uint8 [shape=(size, size)]; what lies outside the picture repeats its edge
+    grey uint8 [shape=(size, size)]; the edge of the image is repeated outside it
     """
     left, top, right, bottom = (float(value) for value in box)
     side = max(2, round(CROP_WIDTHS * (right - left)))
@@ -75,6 +75,5 @@ def crop_face(image: Image, box: Box, size: int) -> Image:
     if max(over) > 0:
         top_, bottom_, left_, right_ = (max(0, value) for value in over)
         grey = cv2.copyMakeBorder(grey, top_, bottom_, left_, right_, cv2.BORDER_REPLICATE)
-    shrinks = side > size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return cv2.resize(grey, (size, size), interpolation=method).astype(numpy.uint8, copy=False)

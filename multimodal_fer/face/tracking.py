@@ -1,4 +1,4 @@
-"""Follow people through a recording by where their faces were last seen."""
+"""Track people through a recording by the positions of their faces."""
 
 import numpy
 from numpy.typing import NDArray
@@ -6,27 +6,27 @@ from numpy.typing import NDArray
 from multimodal_fer.face.detection import Box, box_areas
 from multimodal_fer.types import Faces, FaceTrack
 
-MIN_OVERLAP = 0.25  # intersection over union at which two boxes are one person's
-MIN_NEARNESS = -1.5  # a fast move, or a return: see `_nearness`
-IN_VIEW = 1.0  # seconds since a face was last seen within which its person counts as being there
+MIN_OVERLAP = 0.25  # intersection over union at which two boxes belong to one person
+MIN_NEARNESS = -1.5  # of a face that moved fast or returns; see `_nearness`
+IN_VIEW = 1.0  # seconds after its last detection in which a person counts as present
 MAX_ABSENCE = 30.0  # seconds after which a returning face becomes a new person
-MIN_SIGHTINGS = 2  # a face seen once in a recording is taken for a mistake of the detector
+MIN_SIGHTINGS = 2  # a face in one frame only is treated as a false detection
 
 
 class FaceTracker:
-    """Give each face of each picture a person's number, by where people were last seen.
+    """Assign each face of each frame to a track, by position.
 
-    A face that comes back near where it left within `MAX_ABSENCE` seconds keeps its number. Nobody
-    is recognised by looks: no identity is computed, for the sake of privacy.
+    A face that returns near its last position within `MAX_ABSENCE` seconds continues its track. To
+    protect privacy, no identity is computed from the appearance of a face.
     """
 
     def __init__(self) -> None:
         self._tracks: list[FaceTrack] = []
 
     def update(self, time: float, faces: Faces) -> list[FaceTrack]:
-        """The track of each face, in the order of `faces`; the caller adds the row to it."""
+        """Return the track of each face, in the order of `faces`; the caller adds the rows."""
         found: dict[int, FaceTrack] = {}
-        # Whoever is in view comes first: a face must not jump to a place somebody left long ago.
+        # People who are present come first: a face must not continue a track that ended long ago.
         for limit, compare, enough in (
             (IN_VIEW, _overlaps, MIN_OVERLAP),
             (IN_VIEW, _nearness, MIN_NEARNESS),
@@ -50,9 +50,9 @@ class FaceTracker:
         return track
 
     def finish(self, pictures: int) -> list[FaceTrack]:
-        """The people seen, numbered from 0 in order of appearance; single sightings are dropped.
+        """Return the tracks, numbered from 0 in order of appearance, without single detections.
 
-        In a recording of a few pictures only, every sighting counts.
+        If the recording has fewer than four frames (`pictures`), single detections are kept.
         """
         enough = MIN_SIGHTINGS if pictures >= 2 * MIN_SIGHTINGS else 1
         kept = [track for track in self._tracks if len(track.times) >= enough]
@@ -62,7 +62,7 @@ class FaceTracker:
 
 
 def _best_pairs(affinity: NDArray[numpy.floating], enough: float) -> list[tuple[int, int]]:
-    """Rows and columns paired greedily, the strongest first, while they reach `enough`."""
+    """Pair rows and columns greedily, the strongest first, while they reach `enough`."""
     affinity = affinity.copy()
     pairs = []
     while affinity.max() >= enough:
@@ -73,7 +73,7 @@ def _best_pairs(affinity: NDArray[numpy.floating], enough: float) -> list[tuple[
 
 
 def _overlaps(first: Box, second: Box) -> NDArray[numpy.floating]:
-    """Intersection over union of every box (N, 4) with every other (M, 4), as (N, M)."""
+    """Return the intersection over union of all boxes (N, 4) and (M, 4), as (N, M)."""
     corner = numpy.maximum(first[:, None, :2], second[None, :, :2])
     opposite = numpy.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = (opposite - corner).clip(0).prod(axis=2)
@@ -81,7 +81,7 @@ def _overlaps(first: Box, second: Box) -> NDArray[numpy.floating]:
 
 
 def _nearness(first: Box, second: Box) -> NDArray[numpy.floating]:
-    """How near centres and sizes are, as (N, M): 0 is equal, -1 one face's side or e times the size."""
+    """Compare centres and sizes, as (N, M): 0 is equal, -1 is a distance of one side or e times the side."""
     sides = numpy.sqrt(box_areas(first))[:, None], numpy.sqrt(box_areas(second))[None, :]
     centres = (
         first[:, None, :2] + first[:, None, 2:] - second[None, :, :2] - second[None, :, 2:]

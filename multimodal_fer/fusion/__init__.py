@@ -1,1 +1,1 @@
-"""Face, voice and words together: late attention, dual encoders, a person's baseline."""
+"""Fusion of face, voice and text: late attention, dual encoders, and a person's baseline."""

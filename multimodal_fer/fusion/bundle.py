@@ -1,4 +1,4 @@
-"""Networks that belong together, one a modality, and what joins them."""
+"""A bundle: one network for each modality, and the network that fuses them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from multimodal_fer.voice.network import SpeechNetwork
 
 @dataclass(frozen=True)
 class Bundle:
-    """Parts that belong together, and the labels that they answer with."""
+    """Networks that belong together, and the labels that they predict together."""
 
     name: str
     digest: str  # sha256 of config.json, which itself pins the sha256 of every part
     labels: tuple[str, ...]
-    unsure_below: float  # calibrated probability under which an answer is marked as unsure
+    unsure_below: float  # calibrated probability below which a prediction is marked as unsure
     face: FaceNetwork | None = None
     voice: SpeechNetwork | None = None
     text: Reader | None = None
@@ -24,20 +24,20 @@ class Bundle:
 
     @property
     def part_labels(self) -> dict[str, tuple[str, ...]]:
-        """The labels of each modality's part, in the order of its scores."""
+        """Return the labels of each modality's network, in the order of its scores."""
         parts = {"face": self.face, "voice": self.voice, "text": self.text and self.text.network}
         return {name: tuple(part.config.labels) for name, part in parts.items() if part is not None}
 
     @property
     def version(self) -> str:
-        """Name and content, as it stands in every answer."""
+        """Return the name and the first digits of the digest, as every `Analysis` holds them."""
         return f"{self.name}@{self.digest[:12]}"
 
 
 def missing_parts(bundle: Bundle, present: Sequence[str]) -> list[str]:
-    """What was there to be judged, but the bundle has no part for."""
-    parts = {"face": bundle.face, "voice": bundle.voice, "text": bundle.text}
-    missing = [name for name in present if parts.get(name) is None]
+    """Return a warning about the present modalities that the bundle has no network for."""
+    missing = [name for name in present if name not in bundle.part_labels]
     if not missing:
         return []
-    return [f"the bundle {bundle.name} has no part for {' and '.join(missing)}: not judged"]
+    names = " and ".join(missing)
+    return [f"the bundle {bundle.name} has no part for {names}, which was not analysed"]

@@ -1,7 +1,7 @@
-"""Late attention: what the face, the voice and the words say each by itself, weighed and joined.
+"""Late attention: fuse the embeddings and scores of the face, voice and text networks.
 
 Shapes: B samples, M modalities in the order of `MODALITIES`, D embedding of a part, W hidden width,
-K labels of the answer, L labels of a part.
+K labels of the fusion, L labels of a part.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,23 +14,24 @@ from torch import Tensor, nn
 
 from multimodal_fer.labels import MODALITIES, OPEN7, map_labels
 
-SMALLEST = 1e-6  # a probability whose logarithm is taken counts as at least this
+SMALLEST = 1e-6  # lower bound of probabilities whose logarithm is taken
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """What the parts give, and the shape of what joins them; stored as `config.json`."""
+    """Sizes and labels of the parts, and the shape of their fusion; stored as `config.json`."""
 
     labels: tuple[str, ...] = OPEN7
     embeddings: dict[str, int] = field(default_factory=dict)  # D of each modality's part
-    part_labels: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # names of each part's scores
-    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not read
+    # Names of each part's scores.
+    part_labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not used
     width: int = 64
     dropout: float = 0.1
     temperature: float = 1.0  # divides the logits; fitted on validation data
-    pattern_temperatures: dict[str, float] = field(default_factory=dict)  # "face+text" → its own
+    pattern_temperatures: dict[str, float] = field(
+        default_factory=dict
+    )  # by pattern, such as "face+text"
 
     def __post_init__(self) -> None:
         for name in self.embeddings:
@@ -51,41 +52,42 @@ class FusionConfig:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities that are fused, in the order of `MODALITIES`."""
+        """Return the modalities that are fused, in the order of `MODALITIES`."""
         return tuple(name for name in MODALITIES if name in self.embeddings)
 
 
 class Evidence(NamedTuple):
-    """What one part gives for B samples; rows of absent samples may hold anything finite."""
+    """The outputs of one part for B samples; rows of absent samples may hold any finite value."""
 
     embedding: Tensor  # (B, D)
     log_scores: Tensor  # (B, L), logarithms of calibrated probabilities
 
 
 class Fused(NamedTuple):
-    """The joint answer."""
+    """The outputs of the fusion."""
 
     logits: Tensor  # (B, K)
-    attention: Tensor  # (B, M), sums to 1 over the modalities that are present and say anything
+    attention: Tensor  # (B, M), sums to 1 over the present modalities with evidence
     own_logits: Tensor  # (B, M, K), of each modality by its own head
 
 
 class LateAttention(nn.Module):
-    """Turn each modality into evidence for the labels, weigh it, and add it up.
+    """Turn each modality into evidence for the labels, weight it, and add it up.
 
-    A modality's evidence is a vector over the labels: its log-probabilities, corrected by what its
-    embedding says, times a gate that says how far to trust it. The sum over the present modalities is
-    the product rule of independent experts (Kittler et al. 1998, section 2) where all gates are one;
-    divided by a learnt power of their number it leans towards their geometric mean.
+    A modality's evidence is a vector over the labels: its log-probabilities, corrected from its
+    embedding, times a gate for its reliability. If all gates are one, the sum over the present modalities
+    is the product rule of independent experts (Kittler et al. 1998, section 2). It is divided by a learnt
+    power of their number, which moves it towards their geometric mean.
 
-    The attention to a modality is its evidence's share of all evidence, by length. A softmax of scores
-    (Bahdanau et al. 2015, section 3.1) was tried first: evidence can grow and shrink by itself, so its
-    weights stayed at a third each and said nothing.
+    The attention to a modality is the norm of its evidence, as a share of all norms. A softmax of scores
+    (Bahdanau et al. 2015, section 3.1) was uninformative: its weights stayed at a third each, because the
+    evidence can scale itself.
 
-    Each modality has its own loss in training, so none can be left to the others.
+    In training each modality has a loss of its own, so that none relies on the others.
     """
 
     config: FusionConfig
+    temperatures: Tensor
 
     def __init__(self, config: FusionConfig):
         super().__init__()
@@ -115,7 +117,7 @@ class LateAttention(nn.Module):
         self.gates = nn.ModuleDict({name: nn.Linear(config.width, 1) for name in self.modalities})
         self.power = nn.Parameter(torch.tensor(0.0))
         self.prior = nn.Parameter(torch.zeros(count))
-        # Follow from the config, so they are no part of the weights.
+        # Buffers that follow from the config are not stored with the weights.
         self.register_buffer("temperatures", self._temperature_of_patterns(), persistent=False)
         for name in self.modalities:
             folding_LK = _folding_matrix(config.part_labels[name], config.labels)
@@ -132,8 +134,8 @@ class LateAttention(nn.Module):
             nn.init.zeros_(self.shortcuts[name].bias)  # type: ignore[arg-type]
 
     def forward(self, evidence: Mapping[str, Evidence], present_BM: Tensor) -> Fused:
-        """Join what is present; a row of `present_BM` without any gets the prior alone."""
-        both = [self._judge(name, evidence[name]) for name in self.modalities]
+        """Fuse the present modalities; a sample without any gets the prior."""
+        both = [self._own_evidence(name, evidence[name]) for name in self.modalities]
         own_BMK = torch.stack([own_BK for own_BK, _ in both], dim=1)
         gates_BM = torch.cat([gate_B1 for _, gate_B1 in both], dim=1)
         present_BM = present_BM.to(own_BMK.dtype)
@@ -150,9 +152,9 @@ class LateAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return calibrated probabilities (B, K) and the attention (B, M).
 
-        If one modality alone is present, its own probabilities are the answer, summed by label name: late
-        attention has nothing to add to them but the prior and the corrupted samples of its training. Only
-        a part with labels that the answer lacks is always answered through the network.
+        If one modality alone is present, its own probabilities are returned, summed by label name: to
+        them the network could only add its prior and the corruptions of its training. A part with labels
+        that the fusion lacks always passes through the network.
         """
         fused = self(evidence, present_BM)
         present_BM = present_BM.to(fused.logits.dtype)
@@ -183,8 +185,8 @@ class LateAttention(nn.Module):
                 temperatures[bits] = own
         return temperatures
 
-    def _judge(self, name: str, part: Evidence) -> tuple[Tensor, Tensor]:
-        """One modality's own logits (B, K), and how far to trust them (B, 1)."""
+    def _own_evidence(self, name: str, part: Evidence) -> tuple[Tensor, Tensor]:
+        """Return one modality's own logits (B, K) and its gate (B, 1)."""
         embedding_BD = part.embedding
         if name in self.config.scores_only:
             embedding_BD = torch.zeros_like(embedding_BD)
@@ -199,7 +201,7 @@ def pattern_name(modalities: Iterable[str]) -> str:
 
 
 def _patterns(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return every choice of at least one modality."""
+    """Return every combination of at least one modality."""
     return [
         names
         for count in range(1, len(modalities) + 1)
@@ -208,7 +210,7 @@ def _patterns(modalities: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _folding_matrix(own: Sequence[str], labels: Sequence[str]) -> Tensor:
-    """Return the matrix (L, K) that sums a part's scores by label name; zeros if a label has no place."""
+    """Return the matrix (L, K) that sums a part's scores by label name; zeros if a label is unknown."""
     try:
         mapping = map_labels(own, labels)
     except KeyError:
@@ -217,7 +219,7 @@ def _folding_matrix(own: Sequence[str], labels: Sequence[str]) -> Tensor:
 
 
 def fusion_loss(fused: Fused, present_BM: Tensor, targets_B: Tensor, own_weight: float) -> Tensor:
-    """Cross-entropy of the joint answer, and `own_weight` times that of each present modality's own."""
+    """Return the fused cross-entropy plus `own_weight` times the mean one of the present modalities."""
     joint = nn.functional.cross_entropy(fused.logits, targets_B)
     own_BKM = fused.own_logits.transpose(1, 2)
     targets_BM = targets_B[:, None].expand(-1, own_BKM.shape[2])
@@ -226,20 +228,20 @@ def fusion_loss(fused: Fused, present_BM: Tensor, targets_B: Tensor, own_weight:
 
 
 def log_of(scores: Tensor) -> Tensor:
-    """Logarithms of probabilities, finite for those of zero."""
+    """Return the logarithms of probabilities; they are finite for zeros."""
     return scores.clamp(min=SMALLEST).log()
 
 
 def mean_of_scores(scores_BMK: Tensor, present_BM: Tensor) -> Tensor:
-    """The baseline without weights: mean probabilities (B, K) over the present modalities."""
+    """Return the unweighted mean (B, K) of the present modalities' probabilities, a baseline."""
     weights_BM1 = present_BM.to(scores_BMK.dtype).unsqueeze(2)
     return (scores_BMK * weights_BM1).sum(1) / weights_BM1.sum(1).clamp(min=1)
 
 
 def product_rule(scores_BMK: Tensor, present_BM: Tensor, prior_K: Tensor) -> Tensor:
-    """Experts that are independent given the label (Kittler et al. 1998, equation 9), as (B, K).
+    """Fuse experts that are independent given the label (Kittler et al. 1998, equation 9), as (B, K).
 
-    The prior is in each of n posteriors and counts once: it is divided out n - 1 times.
+    Each of n posteriors contains the prior, so it is divided out n - 1 times.
     """
     present_BM1 = present_BM.to(scores_BMK.dtype).unsqueeze(2)
     evidence_BK = (scores_BMK.clamp(min=1e-9).log() * present_BM1).sum(1)
@@ -248,7 +250,7 @@ def product_rule(scores_BMK: Tensor, present_BM: Tensor, prior_K: Tensor) -> Ten
 
 
 def drop_modalities(present_BM: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """Hide present modalities at random in training; every sample keeps at least one that it had."""
+    """Hide present modalities at random for training; every sample keeps at least one."""
     draws_BM = torch.rand(present_BM.shape, generator=generator).to(present_BM.device)
     last_B = draws_BM.masked_fill(present_BM == 0, -1).argmax(1)
     kept_BM = (draws_BM >= rate) | nn.functional.one_hot(last_B, present_BM.shape[1]).bool()

@@ -1,13 +1,14 @@
-"""From evidence to answers: what voice and words express by themselves, and all modalities together."""
+"""Predict emotions from voice and words, and fuse the predictions of all modalities."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy
 import torch
 
 from multimodal_fer.fusion.bundle import Bundle
-from multimodal_fer.fusion.late_attention import Evidence, log_of
+from multimodal_fer.fusion.late_attention import Evidence, LateAttention, log_of
 from multimodal_fer.labels import MODALITIES, fold_scores, map_labels
 from multimodal_fer.layers.output import Prediction, predictions_of
 from multimodal_fer.layers.sequences import pad
@@ -23,19 +24,19 @@ from multimodal_fer.types import (
     strongest,
 )
 
-VOICES_AT_ONCE = 8  # waveforms judged together
-MIN_VOICE = 0.2  # seconds; less says nothing of how something is said
+VOICES_AT_ONCE = 8  # waveforms classified together
+MIN_VOICE = 0.2  # seconds; shorter sound carries no emotion
 
 
 class JointPrediction(NamedTuple):
-    """What all parts say together: scores over the bundle's labels, and how much each counted."""
+    """Fused scores over the bundle's labels, and the attention to each modality."""
 
     scores: Scores
     attention: Scores
 
 
 class Predictor:
-    """A bundle's voice, text and fusion parts on one device."""
+    """The voice, text and fusion networks of a bundle on one device."""
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self.bundle = bundle
@@ -45,21 +46,21 @@ class Predictor:
                 part.to(device)
 
     def voices(self, sounds: Iterable[tuple[int, Waveform]]) -> dict[int, Prediction]:
-        """What the voice of each numbered waveform expresses; those too short are left out."""
+        """Return the prediction for each numbered waveform; empty without a voice network."""
         network = self.bundle.voice
-        judged: dict[int, Prediction] = {}
+        predictions: dict[int, Prediction] = {}
         if network is None:
-            return judged
+            return predictions
         for batch in _batches(sounds, VOICES_AT_ONCE):
             padded_BN, lengths_B = pad([torch.from_numpy(waveform) for _, waveform in batch])
             with torch.inference_mode():
                 output = network(padded_BN.to(self.device), lengths_B.to(self.device))
             rows = predictions_of(output, network.config)
-            judged |= dict(zip((number for number, _ in batch), rows, strict=True))
-        return judged
+            predictions |= dict(zip((number for number, _ in batch), rows, strict=True))
+        return predictions
 
     def words(self, texts: Mapping[int, str]) -> dict[int, Prediction]:
-        """What the words of each numbered text express; a text without a word is left out."""
+        """Return the prediction for each numbered text that has words."""
         reader = self.bundle.text
         if reader is None:
             return {}
@@ -72,33 +73,37 @@ class Predictor:
             output = reader(list(readable.values()))
         return dict(zip(readable, predictions_of(output, reader.network.config), strict=True))
 
-    def together(self, judged: Sequence[Mapping[str, Prediction]]) -> list[JointPrediction]:
-        """Fuse each window's modalities; one alone counts fully, none gives no scores."""
-        if self.bundle.fusion is None or not judged:
-            return [mean_of(window, self.bundle.labels) for window in judged]
+    def together(self, windows: Sequence[Mapping[str, Prediction]]) -> list[JointPrediction]:
+        """Fuse the predictions of each window, by modality; a window without any gets no scores."""
         fusion = self.bundle.fusion
+        if fusion is None or not windows:
+            return [mean_of(window, self.bundle.labels) for window in windows]
         present_BM = torch.tensor(
-            [[float(name in window) for name in fusion.modalities] for window in judged]
+            [[float(name in window) for name in fusion.modalities] for window in windows]
         )
-        evidence = {name: self._evidence(name, judged) for name in fusion.modalities}
+        evidence = {name: self._evidence(fusion, name, windows) for name in fusion.modalities}
         with torch.inference_mode():
             scores_BK, attention_BM = fusion.predict(evidence, present_BM.to(self.device))
-        return [
-            self._joint(window, scores, attention)
-            for window, scores, attention in zip(
-                judged, scores_BK.tolist(), attention_BM.tolist(), strict=True
-            )
-        ]
+        joint = []
+        for window, scores, weights in zip(
+            windows, scores_BK.tolist(), attention_BM.tolist(), strict=True
+        ):
+            by_label = dict(zip(fusion.config.labels, scores, strict=True))
+            attention = dict.fromkeys(MODALITIES, 0.0)
+            attention |= dict(zip(fusion.modalities, weights, strict=True))
+            ordered = {label: by_label[label] for label in self.bundle.labels}
+            joint.append(JointPrediction(ordered, attention) if window else JointPrediction({}, {}))
+        return joint
 
     def segment(
         self,
         window: Window,
         track: FaceTrack | None,
-        judged: Mapping[str, Prediction],
+        evidence: Mapping[str, Prediction],
         joint: JointPrediction,
         coverage: Scores,
     ) -> Segment:
-        """The answer for one window."""
+        """Return the segment of one window."""
         return Segment(
             start=window.start,
             end=window.end,
@@ -110,56 +115,37 @@ class Predictor:
             attention=joint.attention,
             coverage=coverage,
             by_modality={
-                name: judged[name].scores if name in judged else None for name in MODALITIES
+                name: evidence[name].scores if name in evidence else None for name in MODALITIES
             },
             spoken=window.spoken,
         )
 
     def is_unsure(self, scores: Scores) -> bool:
-        """Whether an answer's best score is under what the bundle calls sure."""
+        """Return true if the best score is below the bundle's threshold."""
         return bool(scores) and max(scores.values()) < self.bundle.unsure_below
 
-    def _evidence(self, name: str, judged: Sequence[Mapping[str, Prediction]]) -> Evidence:
-        """Rows for all windows, zeros where the modality is absent."""
-        assert self.bundle.fusion is not None
-        config = self.bundle.fusion.config
-        labels = config.part_labels[name]
-        embedding = torch.zeros(len(judged), config.embeddings[name])
-        scores = torch.zeros(len(judged), len(labels))
-        for row, window in enumerate(judged):
+    def _evidence(
+        self, fusion: LateAttention, name: str, windows: Sequence[Mapping[str, Prediction]]
+    ) -> Evidence:
+        """Return one row for each window, zeros if the modality is absent."""
+        labels = fusion.config.part_labels[name]
+        embedding = torch.zeros(len(windows), fusion.config.embeddings[name])
+        scores = torch.zeros(len(windows), len(labels))
+        for row, window in enumerate(windows):
             if name in window:
                 embedding[row] = torch.from_numpy(window[name].embedding)
                 scores[row] = torch.tensor([window[name].scores[label] for label in labels])
         return Evidence(embedding.to(self.device), log_of(scores).to(self.device))
 
-    def _joint(
-        self, window: Mapping[str, Prediction], scores: list[float], weights: list[float]
-    ) -> JointPrediction:
-        """Return the fused scores in the order of the bundle's labels."""
-        assert self.bundle.fusion is not None
-        if not window:
-            return JointPrediction({}, {})
-        attention: Scores = dict.fromkeys(MODALITIES, 0.0)
-        attention.update(zip(self.bundle.fusion.modalities, weights, strict=True))
-        by_name = dict(zip(self.bundle.fusion.config.labels, scores, strict=True))
-        return JointPrediction({label: by_name[label] for label in self.bundle.labels}, attention)
-
-
-def prediction_within(
-    number: int, by_modality: Mapping[str, Mapping[int, Prediction]]
-) -> dict[str, Prediction]:
-    """What the modalities that have evidence say of one window."""
-    return {name: judged[number] for name, judged in by_modality.items() if number in judged}
-
 
 def face_prediction(track: FaceTrack, first: int, last: int) -> Prediction:
-    """The pictures of one person in one window, taken together."""
+    """Return the mean prediction over the rows `first` to `last` of a track, `last` excluded."""
     embeddings = numpy.stack(track.embeddings[first:last]).astype(numpy.float32)
     return Prediction(mean_scores(track.scores[first:last]), embeddings.mean(0))
 
 
 def mean_of(window: Mapping[str, Prediction], labels: Sequence[str]) -> JointPrediction:
-    """Without a fusion part: the mean of the scores of what is present."""
+    """Return the mean scores of the present modalities, for a bundle without a fusion network."""
     if not window:
         return JointPrediction({}, {})
     folded = [
@@ -175,8 +161,8 @@ def cut_sound(
 ) -> Iterator[tuple[int, Waveform]]:
     """Yield the sound of each numbered span, in seconds and in time order, from a stream of blocks.
 
-    A span's sound is given once its end is heard, so little more than a block and a span is held; spans
-    may overlap.
+    Spans may overlap, and those shorter than `MIN_VOICE` are left out. A span is yielded as soon as the
+    stream reaches its end, so little more than a block and a span is held in memory.
     """
     waiting = list(spans.items())
     held, offset = numpy.zeros(0, numpy.float32), 0.0
@@ -203,11 +189,6 @@ def _cut(
 
 
 def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
         yield batch

@@ -1,7 +1,7 @@
 """MDRE and MDREA, the dual encoders of Yoon, Byun and Jung 2018 (arXiv 1810.04635).
 
-MDRE joins ARE and TRE, MDREA lets the voice attend to the words. What the paper leaves open follows
-the authors' released code.
+MDRE joins ARE and TRE; in MDREA the voice attends to the words. Details that the paper leaves open
+follow the authors' released code.
 
 Shapes: B utterances, T frames or tokens, F values per frame, P prosody values, H hidden units,
 D embedding, K classes.
@@ -22,7 +22,7 @@ from multimodal_fer.voice.recurrent import VoiceConfig, VoiceEncoder
 
 @dataclass(frozen=True)
 class DualConfig(VoiceConfig):
-    """MDRE: both."""
+    """Settings of MDRE: those of the voice and the text."""
 
     vocabulary_size: int = 3747
     word_size: int = 300
@@ -31,7 +31,7 @@ class DualConfig(VoiceConfig):
 
 @dataclass(frozen=True)
 class AttentionConfig(DualConfig):
-    """MDREA: both, and how attention treats padding."""
+    """Settings of MDREA: those of MDRE, and how attention treats padding."""
 
     mask_attention: bool = True  # False: as published, padding takes part
     padded_length: int = 128  # tokens that the published system pads to; for mask_attention=False
@@ -40,7 +40,7 @@ class AttentionConfig(DualConfig):
 class MDRE(nn.Module):
     """Multimodal dual recurrent encoder (section 3.3): 1,617,066 parameters.
 
-    Each half is projected to half its size. The projections have no non-linearity, as published.
+    Each encoding is projected to half its size, without a non-linearity, as published.
     """
 
     def __init__(self, config: DualConfig):
@@ -61,7 +61,7 @@ class MDRE(nn.Module):
         tokens_BT: Tensor,
         lengths_B: Tensor,
     ) -> Output:
-        """Classify each pair; the embedding is both projections, (B, 217)."""
+        """Classify each utterance; the embedding is both projections, (B, 217)."""
         voice_BD = self.voice(mfcc_BTF, frames_B, prosody_BP)
         _, text_BD = self.text(tokens_BT, lengths_B)
         halves = [self.voice_projection(voice_BD), self.text_projection(text_BD)]
@@ -72,10 +72,10 @@ class MDRE(nn.Module):
 class MDREA(nn.Module):
     """MDRE with attention (section 3.4): 1,617,302 parameters.
 
-    The voice, projected to the text's size, asks; the text's outputs answer by their dot products. The
-    published code let the padding up to 128 tokens take part, each pad with the weight of exp(0); its
-    authors corrected that in October 2020. `mask_attention=False` is as published: the share that pads
-    take depends on the number of tokens alone, never on the batch's own padding.
+    The voice, projected to the text's size, is the query; attention is its dot product with the text's
+    outputs. In the published code, padding up to 128 tokens takes part with the weight exp(0); its authors
+    corrected that in October 2020. `mask_attention=False` is as published: the share of the padding
+    depends on the number of tokens alone, never on the batch.
     """
 
     def __init__(self, config: AttentionConfig):
@@ -94,7 +94,7 @@ class MDREA(nn.Module):
         tokens_BT: Tensor,
         lengths_B: Tensor,
     ) -> Output:
-        """Classify each pair; the embedding is the attended text and the query, (B, 400)."""
+        """Classify each utterance; the embedding is the attended text and the query, (B, 400)."""
         query_BD = self.query(self.voice(mfcc_BTF, frames_B, prosody_BP))
         outputs_BTD, _ = self.text(tokens_BT, lengths_B)
         weights_BT = self.attention(query_BD, outputs_BTD, lengths_B)
@@ -103,7 +103,7 @@ class MDREA(nn.Module):
         return Output(self.head(embedding_BD), embedding_BD)
 
     def attention(self, query_BD: Tensor, outputs_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """How much each token is listened to, (B, T); sums to 1 unless pads take their share."""
+        """Return the attention to each token, (B, T); it sums to 1 unless padding takes part."""
         scores_BT = (outputs_BTD @ query_BD.unsqueeze(2)).squeeze(2)
         steps = scores_BT.shape[1]
         if self.config.mask_attention:
@@ -113,7 +113,7 @@ class MDREA(nn.Module):
         if missing < 0:
             raise ValueError(
                 f"attention as published pads to {self.config.padded_length} tokens, found {steps}; "
-                "cut the text, or mask the attention"
+                "cut the text or set mask_attention"
             )
-        # Outputs are zero after the end, so the scores of all pads are.
+        # Outputs of padding are zero, and so are their scores.
         return functional.pad(scores_BT, (0, missing)).softmax(dim=1)[:, :steps]

@@ -1,4 +1,4 @@
-"""The networks, by name. A config's `model` field is a key of `MODELS`; nothing is imported by string."""
+"""All networks by name: the field `model` of a config is a key of `MODELS`."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -45,16 +45,16 @@ __all__ = ["FACE_MODELS", "MODELS", "build"]
 
 
 def build(name: str, settings: Mapping[str, Any]) -> Any:
-    """Make the untrained network `name`; every setting must be a field of its config.
+    """Return the untrained network `name`; every setting must be a field of its config.
 
     Raises `WeightsError` for an unknown network or setting.
     """
     if name not in MODELS:
-        raise WeightsError(f"unknown model {name!r}; this version knows {sorted(MODELS)}")
+        raise WeightsError(f"unknown model {name!r}; known: {', '.join(sorted(MODELS))}")
     network, config = MODELS[name]
     unknown = sorted(set(settings) - {field.name for field in fields(config)})
     if unknown:
-        raise WeightsError(f"model {name!r} has no setting {unknown}")
+        raise WeightsError(f"model {name!r} has no setting {unknown}; remove it from the config")
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }

@@ -1,6 +1,6 @@
-"""Inputs made by formulas, so that weights can be verified without any recording, picture or text.
+"""Reference inputs from formulas, to verify weights without any data.
 
-Each network's answer to its golden input is stored beside its weights (`golden.json`) and compared.
+The outputs of each network for its reference input are stored beside its weights (`golden.json`).
 """
 
 from typing import Any
@@ -16,17 +16,17 @@ from multimodal_fer.text.pretrained import PretrainedText
 from multimodal_fer.text.recurrent import TRE
 from multimodal_fer.types import SAMPLE_RATE
 
-COUNT = 4  # of pictures, sounds or texts
+COUNT = 4  # samples of a reference input
 
 
 @torch.inference_mode()
 def reference_logits(model: Any) -> Tensor:
-    """What a network says of its golden input, (4, K) on the CPU."""
+    """Return the logits of a network for its reference input, (4, K)."""
     return model(*reference_input(model)).logits
 
 
 def reference_input(model: Any) -> tuple[Any, ...]:
-    """The arguments of `model.forward`."""
+    """Return the arguments of `model.forward`."""
     if isinstance(model, FaceNetwork):
         return (reference_images(model.config.input_size),)
     if isinstance(model, WordNetwork | TRE):
@@ -42,7 +42,7 @@ def reference_input(model: Any) -> tuple[Any, ...]:
 
 
 def reference_images(size: int) -> Tensor:
-    """Four grey pictures (4, size, size) uint8."""
+    """Return four grey images (4, size, size) uint8."""
     rows = torch.arange(size).view(1, -1, 1)
     columns = torch.arange(size).view(1, 1, -1)
     number = torch.arange(1, COUNT + 1).view(-1, 1, 1)
@@ -50,7 +50,7 @@ def reference_images(size: int) -> Tensor:
 
 
 def reference_sounds() -> tuple[Tensor, Tensor]:
-    """Four gliding tones with overtones (4, N) in [-1, 1], and their lengths (4,)."""
+    """Return four gliding tones with overtones (4, N) in [-1, 1], and their lengths (4,)."""
     time = torch.arange(SAMPLE_RATE, dtype=torch.float64) / SAMPLE_RATE
     number = torch.arange(1, COUNT + 1, dtype=torch.float64).view(-1, 1)
     phase = 2 * torch.pi * (100 * number * time + 30 * number * time.square())
@@ -60,13 +60,13 @@ def reference_sounds() -> tuple[Tensor, Tensor]:
 
 
 def reference_tokens(vocabulary_size: int) -> tuple[Tensor, Tensor]:
-    """Four rows of numbers of tokens (4, 12), and their lengths (4,)."""
+    """Return four rows of token numbers (4, 12), and their lengths (4,)."""
     place = torch.arange(12) * torch.arange(1, COUNT + 1).view(-1, 1) * 37
     return 1 + place % (vocabulary_size - 1), torch.tensor([12, 7, 3, 1])
 
 
 def reference_features(config: DualConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Frames (4, 20, F) in waves, how many of them count (4,), and prosody (4, P)."""
+    """Return frames (4, 20, F), their lengths (4,) and prosody (4, P), all as waves."""
     number = torch.arange(1, COUNT + 1).view(-1, 1, 1)
     places = torch.arange(20).view(-1, 1) + torch.arange(config.frame_size)
     prosody = torch.arange(config.prosody_size) * torch.arange(1, COUNT + 1).view(-1, 1)
@@ -75,7 +75,7 @@ def reference_features(config: DualConfig) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def reference_evidence(model: LateAttention) -> tuple[dict[str, Evidence], Tensor]:
-    """Evidence of every part, and four patterns of what is present (4, M)."""
+    """Return evidence of every part, and four patterns of present modalities (4, M)."""
 
     def waves(size: int, shift: int) -> Tensor:
         place = torch.arange(size) + shift * torch.arange(1, COUNT + 1).view(-1, 1)

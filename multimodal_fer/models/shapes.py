@@ -1,4 +1,4 @@
-"""The shapes of a network's tensors, without the memory for them: what settings ask for is known first."""
+"""Determine the shapes of a network's tensors before any memory is allocated for them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from multimodal_fer.errors import WeightsError
 from multimodal_fer.layers.pretrained import PretrainedEncoder
 from multimodal_fer.models import MODELS, build
 
-MOST_CALLS = 20_000  # of torch while a network is made; the largest of ours takes under 1,000
+MOST_CALLS = 20_000  # of torch while a network is made; the largest one here needs under 1,000
 
 
 class _ShapesOnly(TorchFunctionMode):
-    """Fills no tensor, and stops where settings ask for layers without end."""
+    """Skip the initialisation of tensors, and stop if settings ask for too many layers."""
 
     calls = 0
 
@@ -30,7 +30,7 @@ class _ShapesOnly(TorchFunctionMode):
         if self.calls > MOST_CALLS:
             raise WeightsError("its settings ask for more layers than any network here has")
         name = getattr(func, "__name__", "")
-        # Without content there is nothing to fill, and torch takes seconds to get ready for it.
+        # Tensors without content need no initialisation, for which torch takes seconds to prepare.
         if "out" in kwargs:
             return kwargs["out"]
         if name.endswith("_") and not name.endswith("__"):
@@ -39,16 +39,15 @@ class _ShapesOnly(TorchFunctionMode):
 
 
 def tensor_shapes_of(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
-    """Name and shape of every tensor that the network `name` would have with these settings.
+    """Return name and shape of every tensor of the network `name` with these settings.
 
-    None for encoders through `transformers`: their size is that of a folder on this machine. Raises
-    `WeightsError` where the network cannot be made.
+    Return None for encoders by `transformers`, whose size depends on a folder. Raises `WeightsError` if
+    the network cannot be built.
     """
     if name in MODELS and issubclass(MODELS[name][0], PretrainedEncoder):
         return None
     try:
-        # Torch's initialisers switch gradients off and on again; a sketch that stops amid one must not
-        # leave them off.
+        # Torch's initialisers switch gradients off and on again; an error amid one must not leave them off.
         with torch.set_grad_enabled(torch.is_grad_enabled()), torch.device("meta"), _ShapesOnly():
             model = build(name, settings)
     except (LookupError, ArithmeticError, AttributeError, AssertionError) as error:

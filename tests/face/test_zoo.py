@@ -1,4 +1,4 @@
-"""The networks of the literature: sizes as published, inputs as published."""
+"""The networks of the literature: sizes and inputs as published."""
 
 import numpy
 import pytest
@@ -16,7 +16,7 @@ from multimodal_fer.models import build
 
 
 def count(model, statistics=False):
-    """Keras counts the running statistics of batch normalisation, PyTorch does not."""
+    """Count the parameters, as in Keras with the running statistics of batch normalisation."""
     buffers = [value for name, value in model.named_buffers() if "running" in name]
     return sum(value.numel() for value in [*model.parameters(), *(buffers if statistics else ())])
 
@@ -48,7 +48,7 @@ def test_networks_of_a_fixed_size_enlarge_their_input(name):
 
 
 def test_mini_xception_learns_channels_last():
-    """As training lays it out: its gradient has ended the process on some processors."""
+    """Check the memory layout of training, which crashed the process on some processors."""
     torch.manual_seed(0)
     model = build("mini-xception", {}).eval()
     images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8)
@@ -60,7 +60,7 @@ def test_mini_xception_learns_channels_last():
     torch.testing.assert_close(*gradients)
 
 
-def test_vgg19_and_resnet18_look_at_the_middle_44_pixels():
+def test_resnet18_uses_the_middle_44_pixels():
     torch.manual_seed(0)
     model = build("resnet18", {}).eval()
     images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
@@ -80,7 +80,7 @@ def test_equalised_grey_levels_are_evenly_spread():
     assert (equalise(torch.full((1, 4, 4), 9.0)) == 1).all()
 
 
-def test_a_plane_of_light_is_taken_out():
+def test_a_plane_of_light_is_removed():
     numbers = numpy.random.default_rng(0).normal(size=(1, 12, 12)).astype("float32")
     picture = torch.from_numpy(numbers)
     rows = torch.arange(12.0).view(1, 12, 1)

@@ -1,4 +1,4 @@
-"""A person's rest: a known offset is found again, peaks survive it, and raw scores stay untouched."""
+"""A person's rest: a known offset is estimated, changes do not depend on it, scores are kept."""
 
 import copy
 import math
@@ -11,8 +11,8 @@ from multimodal_fer.labels import OPEN7
 from multimodal_fer.types import Analysis, Scores, Segment, strongest
 
 CALM = numpy.array([2.5, 0.0, -0.2, 0.0, -0.1, -0.2, -0.1])  # logits of an unremarkable face
-SAD_FACE = 2.0  # what a face that looks sad at rest adds to that logit
-STRONG = {"happiness": 6.0, "anger": 6.0}  # what a real expression adds
+SAD_FACE = 2.0  # added to the logit of sadness by a face that looks sad at rest
+STRONG = {"happiness": 6.0, "anger": 6.0}  # added to a logit by an expression
 
 
 def scores_of(logits) -> dict[str, float]:
@@ -37,7 +37,7 @@ def window(number, face, *, voice=None, words=None, face_id=0, text=None):
 
 
 def session(offset=0.0, emotional=0.0, windows=100, seed=0):
-    """A person of whom a share of the windows, in runs of five, shows a strong emotion."""
+    """Return an analysis in which a share of each 20 windows shows a strong emotion."""
     random = numpy.random.default_rng(seed)
     moved = {
         number
@@ -61,7 +61,7 @@ def session(offset=0.0, emotional=0.0, windows=100, seed=0):
 
 
 def face_of(one: Change) -> Scores:
-    """How far a window's face is from rest."""
+    """Return the change of a window's face scores."""
     changes = one.log_odds["face"]
     assert changes is not None
     return changes
@@ -72,7 +72,7 @@ def by_label(scores) -> Scores:
 
 
 def rest_of(analysis, source="face") -> tuple[Scores, Rest]:
-    """Log-odds at rest, and the whole estimate."""
+    """Return the log-odds at rest, and the whole estimate."""
     rest = resting([analysis]).rest[source]
     assert rest.scores is not None, rest.note
     return by_label(rest.scores), rest
@@ -80,18 +80,18 @@ def rest_of(analysis, source="face") -> tuple[Scores, Rest]:
 
 @pytest.mark.parametrize("emotional", [0.0, 0.3, 0.45])
 @pytest.mark.parametrize("offset", [0.0, SAD_FACE, -1.0])
-def test_a_known_offset_is_found_again_between_strong_emotions(offset, emotional):
+def test_a_known_offset_is_estimated_between_strong_emotions(offset, emotional):
     plain = by_label(scores_of(logits()))
     found, rest = rest_of(session(offset, emotional))
     assert found["sadness"] - plain["sadness"] == pytest.approx(offset, abs=0.12)
-    for label in set(OPEN7) - {"sadness"}:  # the other emotions each give way by a sixth of it
+    for label in set(OPEN7) - {"sadness"}:  # each other emotion falls by a sixth of it
         assert found[label] - plain[label] == pytest.approx(-offset / 6, abs=0.12)
     assert sum((rest.scores or {}).values()) == pytest.approx(1)
     assert rest.seconds == pytest.approx(400 * (1 - emotional), abs=24)
 
 
-def test_a_plain_mean_would_have_missed_it():
-    """The trimming is needed: the emotional windows pull the mean far off."""
+def test_a_plain_mean_misses_the_offset():
+    """Check that trimming is needed, because emotional windows shift the mean."""
     analysis = session(SAD_FACE, 0.3)
     mean = numpy.mean([log_odds(segment.scores) for segment in analysis.segments], axis=0)
     truth = log_odds(scores_of(logits(offset=SAD_FACE)))
@@ -100,8 +100,8 @@ def test_a_plain_mean_would_have_missed_it():
     assert abs(numpy.array(list(found.values())) - truth).max() < 0.12
 
 
-def test_peaks_survive_and_are_the_same_for_every_face():
-    """An expression of equal strength is an equal change, whatever the face looks like at rest."""
+def test_changes_do_not_depend_on_the_face_at_rest():
+    """Check that an expression of equal strength is an equal change for each face at rest."""
     grown = {}
     for offset in (0.0, SAD_FACE):
         analysis = session(offset, 0.3)
@@ -116,7 +116,7 @@ def test_peaks_survive_and_are_the_same_for_every_face():
     assert grown[SAD_FACE] == pytest.approx(grown[0.0], abs=0.35)
 
 
-def test_the_calm_of_a_sad_looking_face_is_no_sadness():
+def test_a_sad_looking_face_at_rest_is_not_notable():
     analysis = session(SAD_FACE, 0.3)
     changes = change(analysis, resting([analysis]))
     calm = [one for number, one in enumerate(changes) if number % 20 >= 6]
@@ -124,7 +124,7 @@ def test_the_calm_of_a_sad_looking_face_is_no_sadness():
     assert numpy.mean([face_of(one)["sadness"] for one in calm]) == pytest.approx(0, abs=0.1)
 
 
-def test_sadness_over_a_sad_rest_is_still_seen():
+def test_sadness_of_a_sad_looking_face_is_notable():
     analysis = session(SAD_FACE)
     sadder = window(100, scores_of(logits(offset=SAD_FACE + 2)))
     answer = Analysis("a.mp4", "open7@0", OPEN7, segments=(*analysis.segments, sadder))
@@ -143,7 +143,7 @@ def test_raw_scores_and_their_order_are_untouched():
     ]
 
 
-def test_too_little_evidence_says_so_and_changes_nothing():
+def test_too_little_evidence_gives_a_note_and_no_changes():
     short = session(SAD_FACE, windows=4)
     baseline = resting([short])
     assert baseline.known == ()
@@ -154,15 +154,15 @@ def test_too_little_evidence_says_so_and_changes_nothing():
         assert set(one.notable.values()) == {()}
 
 
-def test_a_person_who_is_never_still_has_no_rest():
+def test_scores_that_vary_too_much_have_no_rest():
     random = numpy.random.default_rng(0)
     segments = tuple(window(n, scores_of(random.normal(0, 3, len(OPEN7)))) for n in range(40))
     rest = resting([Analysis("a.mp4", "open7@0", OPEN7, segments=segments)]).rest["face"]
-    assert rest.scores is None and "restless" in rest.note
+    assert rest.scores is None and "vary too much" in rest.note
 
 
-def test_the_time_in_which_words_are_not_neutral_is_no_rest():
-    """A face that is angry while its words are, for most of the time, is not taken for its rest."""
+def test_windows_with_emotional_words_are_no_candidates():
+    """Check that a face that is angry with angry words most of the time is not its rest."""
     angry, calm = scores_of(logits("anger")), scores_of(logits())
     segments = [window(n, angry, words=angry, text="this is awful") for n in range(12)]
     segments += [window(n, calm, words=calm, text="now the menu") for n in range(12, 20)]
@@ -190,7 +190,7 @@ def test_several_recordings_add_up_and_must_be_of_one_bundle():
         resting([first, other])
     with pytest.raises(ValueError, match="one bundle"):
         resting([])
-    with pytest.raises(ValueError, match="judge both by one"):
+    with pytest.raises(ValueError, match="analyse both with one bundle"):
         change(other, baseline)
 
 

@@ -1,4 +1,4 @@
-"""Late attention and its baselines on constructed evidence with known answers."""
+"""Late attention and its baselines on constructed evidence with known results."""
 
 import math
 
@@ -38,7 +38,7 @@ def make_evidence(count):
     }
 
 
-def test_one_modality_alone_answers_as_its_part_does():
+def test_one_modality_alone_keeps_the_scores_of_its_part():
     network, evidence = make_network(temperature=3.0), make_evidence(3)
     scores, attention = network.predict(evidence, torch.eye(3))
     torch.testing.assert_close(attention, torch.eye(3))
@@ -48,7 +48,7 @@ def test_one_modality_alone_answers_as_its_part_does():
         assert scores[row].tolist() == pytest.approx([own[label] for label in OPEN7], abs=1e-5)
 
 
-def test_a_part_with_labels_that_the_answer_lacks_is_answered_by_the_fusion():
+def test_a_part_with_labels_that_the_fusion_lacks_passes_through_the_network():
     labels = {"face": FER_PLUS, "voice": ("anger", "sadness")}
     config = FusionConfig(
         labels=("anger", "sadness"), embeddings={"face": 2, "voice": 2}, part_labels=labels
@@ -80,12 +80,12 @@ def test_each_pattern_of_modalities_has_its_own_temperature():
         {"pattern_temperatures": {"face+text": 0}},
     ],
 )
-def test_settings_without_names_or_sense_are_refused(wrong):
+def test_invalid_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         FusionConfig(**({"embeddings": SIZES, "part_labels": LABELS} | wrong))
 
 
-def test_attention_is_shared_out_among_what_is_present():
+def test_attention_sums_to_one_over_the_present_modalities():
     present = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]])
     fused = make_network()(make_evidence(4), present)
     assert fused.logits.shape == (4, 7) and fused.own_logits.shape == (4, 3, 7)
@@ -94,7 +94,7 @@ def test_attention_is_shared_out_among_what_is_present():
     assert torch.isfinite(fused.logits).all()
 
 
-def test_what_is_absent_has_no_say():
+def test_absent_modalities_have_no_effect():
     network, present = make_network(), torch.tensor([[1, 0, 1]] * 3)
     evidence = make_evidence(3)
     changed = evidence | {
@@ -130,7 +130,7 @@ def test_it_starts_as_the_product_rule():
     torch.testing.assert_close(network(evidence, present).logits.softmax(1), expected)
 
 
-def test_who_says_nothing_counts_nothing_and_who_says_more_counts_more():
+def test_attention_grows_with_the_evidence():
     two = {"voice": 7, "text": 7}
     network = LateAttention(FusionConfig(embeddings=two, part_labels=TWO)).eval()
     flat, sure = torch.full((1, 7), 1 / 7), torch.tensor([[0.94, *[0.01] * 6]])
@@ -146,8 +146,8 @@ def test_who_says_nothing_counts_nothing_and_who_says_more_counts_more():
     assert attention(vague, sure)[0] < 0.45
 
 
-def test_it_learns_to_listen_to_the_one_that_knows():
-    """Voice knows the label in even samples, text in odd ones, and each embedding says so."""
+def test_attention_learns_which_modality_is_informative():
+    """Train with a voice that is right in even samples, a text in odd ones, and embeddings that show it."""
     torch.manual_seed(0)
     sizes = {"voice": 3, "text": 3}
     network = LateAttention(FusionConfig(embeddings=sizes, part_labels=TWO))
@@ -156,15 +156,15 @@ def test_it_learns_to_listen_to_the_one_that_knows():
     def sample(count):
         labels = torch.randint(0, 7, (count,))
         other = torch.randint(0, 7, (count,))
-        knows = torch.arange(count) % 2 == 0
+        voice_right = torch.arange(count) % 2 == 0
         evidence = {}
-        for name, sure in (("voice", knows), ("text", ~knows)):
-            said = torch.where(sure, labels, other)
-            scores = 0.3 * torch.nn.functional.one_hot(said, 7) + 0.1  # both sound equally sure
+        for name, right in (("voice", voice_right), ("text", ~voice_right)):
+            predicted = torch.where(right, labels, other)
+            scores = 0.3 * torch.nn.functional.one_hot(predicted, 7) + 0.1  # equally sure
             evidence[name] = Evidence(
-                sure[:, None].float().expand(-1, 3) + 0.1 * torch.randn(count, 3), scores.log()
+                right[:, None].float().expand(-1, 3) + 0.1 * torch.randn(count, 3), scores.log()
             )
-        return evidence, labels, knows
+        return evidence, labels, voice_right
 
     for _ in range(300):
         evidence, labels, _ = sample(128)
@@ -175,10 +175,11 @@ def test_it_learns_to_listen_to_the_one_that_knows():
         loss.backward()
         optimizer.step()
     network.eval()
-    evidence, labels, knows = sample(512)
+    evidence, labels, voice_right = sample(512)
     fused = network(evidence, torch.ones(512, 2))
     assert (fused.logits.argmax(1) == labels).float().mean() > 0.95
-    assert fused.attention[knows, 0].mean() > 0.7 > 0.3 > fused.attention[~knows, 0].mean()
+    attention = fused.attention[:, 0]
+    assert attention[voice_right].mean() > 0.7 > 0.3 > attention[~voice_right].mean()
 
 
 def test_baselines_by_hand():
@@ -197,7 +198,7 @@ def test_baselines_by_hand():
     assert mean_of_scores(scores, none).sum() == 0
 
 
-def test_hidden_modalities_leave_one_that_was_there():
+def test_hiding_modalities_keeps_at_least_one():
     present = torch.tensor([[1.0, 0, 1]] * 2000 + [[0, 1, 0]] * 100)
     kept = drop_modalities(present, 0.5, torch.Generator().manual_seed(1))
     assert (kept <= present).all() and (kept.sum(1) >= 1).all()

@@ -1,4 +1,4 @@
-"""Voice, words and face judged together: on small random parts, which is enough to see what flows where."""
+"""Predictions from face, voice and text together, on small untrained networks."""
 
 import json
 from shutil import copytree
@@ -15,6 +15,7 @@ from multimodal_fer.fusion.prediction import cut_sound
 from multimodal_fer.hub import loading
 from multimodal_fer.labels import FER_PLUS, MODALITIES, OPEN7
 from multimodal_fer.models import build
+from multimodal_fer.text.selection import select_texts
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.types import SAMPLE_RATE, Analysis, Window
 
@@ -23,7 +24,7 @@ WORDS = "i could not find the button and gave up it was easy love this that is g
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A bundle with all parts, none of them trained."""
+    """Write a bundle with all parts, none of them trained."""
     root = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     vocabulary = Vocabulary.build([WORDS])
@@ -43,13 +44,13 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def everything(weights):
+def analyzer(weights):
     return Analyzer(weights / "all7")
 
 
 @pytest.fixture(scope="module")
-def answer(everything):
-    return everything.analyze(SAMPLE)
+def answer(analyzer):
+    return analyzer.analyze(SAMPLE)
 
 
 def test_every_part_verifies(weights):
@@ -57,7 +58,7 @@ def test_every_part_verifies(weights):
         assert loading.verify_model(weights / part) < loading.GOLDEN_TOLERANCE
 
 
-def test_an_utterance_is_judged_by_all_three(answer):
+def test_an_utterance_is_predicted_from_all_three(answer):
     spoken = [segment for segment in answer.segments if segment.text]
     assert spoken
     for segment in spoken:
@@ -69,28 +70,28 @@ def test_an_utterance_is_judged_by_all_three(answer):
     assert set(answer.scores) == set(OPEN7) and answer.emotion in OPEN7
 
 
-def test_silence_has_no_voice_and_no_words(answer):
+def test_windows_without_speech_have_no_voice_and_no_words(answer):
     for segment in answer.segments:
         if not segment.text:
             assert segment.by_modality["voice"] is None and segment.by_modality["text"] is None
             assert segment.attention.get("voice", 0) == segment.attention.get("text", 0) == 0
 
 
-def test_embeddings_are_no_part_of_the_answer(answer):
+def test_embeddings_are_not_in_the_record(answer):
     assert answer.faces[0].embeddings and "embeddings" not in answer.to_dict()["faces"][0]
 
 
-def test_the_same_recording_gives_the_same_answer(everything, answer):
-    assert everything.analyze(SAMPLE).to_dict() == answer.to_dict()
+def test_the_same_recording_gives_the_same_answer(analyzer, answer):
+    assert analyzer.analyze(SAMPLE).to_dict() == answer.to_dict()
 
 
-def test_a_voice_alone_and_words_alone(everything, speech, tmp_path):
+def test_a_voice_alone_and_words_alone(analyzer, speech, tmp_path):
     clip = write_clip(tmp_path / "voice.wav", sound=speech, rate=SAMPLE_RATE)
-    heard = everything.analyze(clip)
-    spoken = [segment for segment in heard.segments if segment.text]
+    voice = analyzer.analyze(clip)
+    spoken = [segment for segment in voice.segments if segment.text]
     assert spoken and all(segment.by_modality["face"] is None for segment in spoken)
     assert all(segment.attention["voice"] > 0 for segment in spoken)
-    written = everything.analyze_text("I could not find the button and gave up.")
+    written = analyzer.analyze_text("I could not find the button and gave up.")
     assert written.emotion in OPEN7 and written.segments[0].attention["text"] == 1.0
     assert written.scores == pytest.approx(written.segments[0].scores) and not written.warnings
 
@@ -100,40 +101,50 @@ def test_a_voice_alone_and_words_alone(everything, speech, tmp_path):
     [
         ("", "the text is empty"),
         (" \n\t ", "the text is empty"),
-        ("Nie mogłem znaleźć przycisku", "the words are not judged: 0% of them are known"),
-        ("找不到按钮", "the words are not judged"),
-        ("🙃🙃🙃", "the words are not judged"),
+        (
+            "Nie mogłem znaleźć przycisku",
+            "the words were not analysed: the text network knows 0% of them",
+        ),
+        ("找不到按钮", "the words were not analysed"),
+        ("🙃🙃🙃", "the words were not analysed"),
         ("it was easy " * 3400, "only the first 128 words"),
     ],
 )
-def test_texts_that_are_odd_get_a_sentence(everything, text, warning):
-    answer = everything.analyze_text(text)
+def test_unusual_texts_have_a_warning(analyzer, text, warning):
+    answer = analyzer.analyze_text(text)
     assert any(warning in note for note in answer.warnings)
     assert (answer.emotion is not None) == ("only the first" in warning)
 
 
-def test_a_language_that_the_bundle_does_not_read_is_said(everything):
+def test_another_language_than_that_of_the_text_network_has_a_warning(analyzer):
     notes: list[str] = []
     window = Window(0.0, 1.0, spoken=True, text="it was easy")
-    assert everything._read([window], "pl", notes.append) == {}
-    assert notes == ["the words are not judged: their language is pl, the bundle reads en"]
-    assert list(everything._read([window], "en", notes.append)) == [0] and len(notes) == 1
+    assert select_texts(analyzer.bundle.text, [window], "pl", notes.append) == {}
+    assert notes == [
+        "the words were not analysed: their language is pl, the text network was trained on en"
+    ]
+    assert list(select_texts(analyzer.bundle.text, [window], "en", notes.append)) == [0]
+    assert len(notes) == 1
 
 
-def test_words_that_were_recognised_unsurely_are_not_judged(everything):
+def test_words_of_low_confidence_are_left_out(analyzer):
     notes: list[str] = []
     sure = Window(0.0, 4.0, spoken=True, text="it was easy", confidence=0.9)
     unsure = Window(4.0, 5.0, spoken=True, text="it was easy", confidence=0.5)
-    assert list(everything._read([sure, unsure], "en", notes.append)) == [0]
-    assert notes.pop().startswith("the words of 1 of 2 utterances are not judged")
-    assert everything._read([unsure, unsure], "en", notes.append) == {}
-    assert "mean confidence 0.50" in notes.pop()
     written = Window(0.0, 0.0, spoken=False, text="it was easy")
-    assert list(everything._read([written], None, notes.append)) == [0] and not notes
+
+    def select(*windows: Window, language: str | None = "en") -> list[int]:
+        return list(select_texts(analyzer.bundle.text, windows, language, notes.append))
+
+    assert select(sure, unsure) == [0]
+    assert notes.pop().startswith("the words of 1 of 2 utterances were not analysed")
+    assert select(unsure, unsure) == []
+    assert "mean confidence of 0.50" in notes.pop()
+    assert select(written, language=None) == [0] and not notes
 
 
-def test_speech_without_words_is_judged_by_voice(weights, speech, tmp_path):
-    """Speech that no recogniser has heard: the same recording without a speech model."""
+def test_speech_without_words_is_predicted_from_the_voice(weights, speech, tmp_path):
+    """Analyse a recording without a speech model."""
     clip = write_clip(tmp_path / "voice.wav", sound=speech, rate=SAMPLE_RATE)
     answer = Analyzer(weights / "all7", speech_model="none").analyze(clip)
     spoken = [segment for segment in answer.segments if segment.spoken]
@@ -145,7 +156,7 @@ def test_speech_without_words_is_judged_by_voice(weights, speech, tmp_path):
 
 
 def test_a_fusion_of_other_parts_is_refused(weights, tmp_path):
-    """Labels of another set, and weights other than those that it has learnt from."""
+    """Refuse parts with other labels, and other weights than those of the fusion's training."""
     for name in ("face", "voice", "text", "fusion"):
         copytree(weights / name, tmp_path / name)
     parts = {name: tmp_path / name for name in ("face", "voice", "text", "fusion")}
@@ -174,7 +185,7 @@ def test_a_part_with_labels_in_another_order_is_matched_by_name(weights, tmp_pat
     assert turned.scores == pytest.approx({names[k]: v for k, v in plain.scores.items()})
 
 
-def test_a_bundle_without_a_fusion_needs_labels_for_all_that_its_parts_say(weights, tmp_path):
+def test_a_bundle_without_a_fusion_needs_all_labels_of_its_parts(weights, tmp_path):
     copytree(weights / "face", tmp_path / "face")
     loading.save_bundle(tmp_path / "two", ["anger", "sadness"], 0.5, {"face": tmp_path / "face"})
     with pytest.raises(WeightsError, match="its part face answers with 'neutral'"):
@@ -188,8 +199,8 @@ def test_windows_get_exactly_their_own_sound(tmp_path):
     ]
     spans = {
         0: (0.5, 1.7),
-        2: (1.6, 4.3),  # over two edges of blocks, and into the one before
-        3: (4.3, 4.35),  # too short to hear anything
+        2: (1.6, 4.3),  # over two edges of blocks, and overlapping the span before
+        3: (4.3, 4.35),  # too short
         4: (6.0, 9.0),  # goes on after the sound's end
     }
     cut = dict(cut_sound(blocks, spans))
@@ -199,8 +210,8 @@ def test_windows_get_exactly_their_own_sound(tmp_path):
         numpy.testing.assert_array_equal(cut[number], ramp[first:last])
 
 
-def test_a_silent_hour_holds_no_sound_in_memory():
-    """What is held between windows is dropped as it passes."""
+def test_a_silent_hour_is_not_kept_in_memory():
+    """Cut one span from the end of an hour whose sound would need 230 MB."""
     second = numpy.zeros(30 * SAMPLE_RATE, numpy.float32)
     blocks = ((30.0 * number, second) for number in range(120))
     assert dict(cut_sound(blocks, {0: (3500.0, 3510.0)}))[0].shape == (160_000,)
@@ -217,16 +228,16 @@ def test_an_altered_vocabulary_is_refused(weights):
         path.write_text(before, encoding="utf-8")
 
 
-def test_a_hum_without_a_voice_is_not_judged(everything, tmp_path):
+def test_a_hum_without_speech_has_no_emotion(analyzer, tmp_path):
     hum = 0.1 * numpy.sin(numpy.arange(120 * SAMPLE_RATE) * 0.05).astype(numpy.float32)
-    answer = everything.analyze(write_clip(tmp_path / "hum.wav", sound=hum, rate=SAMPLE_RATE))
+    answer = analyzer.analyze(write_clip(tmp_path / "hum.wav", sound=hum, rate=SAMPLE_RATE))
     assert answer.duration == pytest.approx(120, abs=0.1) and answer.emotion is None
     assert "no speech was found in this recording" in answer.warnings
 
 
-def test_a_face_that_says_nothing_is_still_judged(everything, portrait, tmp_path):
+def test_a_face_without_sound_is_predicted(analyzer, portrait, tmp_path):
     clip = write_clip(
         tmp_path / "silent.mp4", frame_times=every(2.0, 30), picture=lambda _: portrait
     )
-    answer = everything.analyze(clip)
+    answer = analyzer.analyze(clip)
     assert answer.segments[0].attention == {"face": 1.0, "voice": 0.0, "text": 0.0}

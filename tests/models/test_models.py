@@ -1,4 +1,4 @@
-"""One contract for every network: shapes, independence of samples, save and load."""
+"""Properties of all facial networks: shapes, independence of samples, fast copies, settings."""
 
 import pytest
 import torch
@@ -34,37 +34,37 @@ def test_a_batch_of_one_equals_a_batch_of_many(network):
     assert torch.allclose(together, alone, atol=1e-4)
 
 
-def test_the_quick_copy_gives_the_same_answers(network):
+def test_the_copy_for_inference_has_the_same_outputs(network):
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):  # as training leaves them, not as they start
+        if isinstance(module, nn.BatchNorm2d):  # as after training
             module.running_mean = torch.rand(module.num_features) - 0.5
             module.running_var = torch.rand(module.num_features) + 0.5
     before = [value.clone() for value in network.state_dict().values()]
-    quick = for_inference(network)
+    copy = for_inference(network)
     with torch.inference_mode():
         torch.testing.assert_close(
-            quick(images(5)).logits, network(images(5)).logits, atol=1e-4, rtol=1e-3
+            copy(images(5)).logits, network(images(5)).logits, atol=1e-4, rtol=1e-3
         )
     for old, new in zip(before, network.state_dict().values(), strict=True):
         assert torch.equal(old, new)  # the original is untouched
     if isinstance(network, SEResNet):
-        assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in copy.modules())
 
 
-def test_light_and_contrast_of_a_crop_do_not_matter():
+def test_light_and_contrast_of_a_crop_have_no_effect():
     network = build("se-resnet", {}).eval()
     dim = images(4).float() * 0.5 + 20
     with torch.inference_mode():
         assert torch.allclose(network(images(4)).logits, network(dim).logits, atol=1e-2)
 
 
-def test_a_single_coloured_crop_gives_a_finite_answer(network):
+def test_a_single_coloured_crop_gives_finite_logits(network):
     with torch.inference_mode():
         logits = network(torch.full((1, 48, 48), 255, dtype=torch.uint8)).logits
     assert torch.isfinite(logits).all()
 
 
-def test_the_compact_network_is_compact():
+def test_the_compact_network_has_under_3_million_parameters():
     network = build("se-resnet", {})
     assert sum(p.numel() for p in network.parameters()) < 3_000_000
 

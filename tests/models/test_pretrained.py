@@ -1,4 +1,4 @@
-"""Encoders through `transformers`: tiny random networks, and the real MiniLM where it is installed."""
+"""Encoders by `transformers`: tiny random networks, and MiniLM if it is installed."""
 
 import json
 import pickle
@@ -22,7 +22,7 @@ from multimodal_fer.utils import files
 from multimodal_fer.voice.pretrained import PretrainedVoice, PretrainedVoiceConfig
 
 transformers = pytest.importorskip("transformers")
-# WavLM in transformers hands torch two kinds of mask.
+# WavLM in transformers passes two kinds of mask to torch.
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 
 WORDS = ("i", "am", "so", "very", "happy", "sad", "about", "this", "it", "works", "today")
@@ -44,7 +44,7 @@ SIZES = {
 
 
 def save_voice(folder: Path, name: str, rate: int = 16_000) -> Path:
-    """A network of 2 layers that takes 10 samples a frame, and how its sound is prepared."""
+    """Save a network of 2 layers with 10 samples a frame, and its feature extractor."""
     torch.manual_seed(0)
     kind, norm = name.split("-")
     network = {
@@ -72,7 +72,7 @@ def save_voice(folder: Path, name: str, rate: int = 16_000) -> Path:
 
 
 def save_text(folder: Path, name: str) -> Path:
-    """A network of 2 layers, and a tokenizer that knows `WORDS`."""
+    """Save a network of 2 layers, and a tokenizer that knows `WORDS`."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     torch.manual_seed(0)
@@ -109,7 +109,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def folder(folders, tmp_path):
-    """Copies that a test may spoil."""
+    """Return a function that copies a folder, which a test may alter."""
     return lambda name: Path(shutil.copytree(folders[name], tmp_path / name))
 
 
@@ -147,7 +147,7 @@ def test_a_recording_alone_equals_it_in_a_batch(folders, name, pooling):
     waveforms, lengths = batch(sounds())
     noisy = waveforms.clone()
     for row, length in enumerate(lengths):
-        noisy[row, length:] = torch.nan  # what lies behind a recording must not matter
+        noisy[row, length:] = torch.nan  # padding must have no effect
     with torch.inference_mode():
         together = network(noisy, lengths)
         alone = [network(*batch([waveform])) for waveform in sounds()]
@@ -170,7 +170,7 @@ def test_a_recording_is_prepared_as_the_library_prepares_it(folders, name):
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_the_library_alone_would_let_padding_change_a_base_model(folders):
+def test_in_the_library_alone_padding_changes_a_base_model(folders):
     reference = transformers.AutoModel.from_pretrained(folders["wavlm-group"]).eval()
     waveform = sounds()[1]
     padded = nn.functional.pad(waveform, (0, 3000))
@@ -197,7 +197,7 @@ def test_a_text_alone_equals_it_in_a_batch(folders, name, pooling):
 
 
 @pytest.mark.parametrize(("name", "most"), [("bert", 16), ("roberta", 14)])
-def test_a_long_text_is_cut_to_what_the_network_has_positions_for(folders, name, most):
+def test_a_long_text_is_cut_to_the_positions_of_the_network(folders, name, most):
     network = text(folders[name]).eval()
     long = " ".join(WORDS * 9)
     assert [len(row) for row in network.tokenise([long, "it works"])] == [most, 4]
@@ -205,7 +205,7 @@ def test_a_long_text_is_cut_to_what_the_network_has_positions_for(folders, name,
     assert len(text(folders[name], max_tokens=5).tokenise([long])[0]) == 5
 
 
-def test_inputs_without_evidence_are_refused(folders):
+def test_empty_inputs_are_refused(folders):
     network = text(folders["bert"])
     with pytest.raises(TypeError, match="lengths"):
         network(torch.zeros(1, 3, dtype=torch.long))
@@ -225,7 +225,7 @@ def test_statistics_of_a_single_step_have_finite_gradients():
 
 
 @pytest.mark.parametrize("name", ["wavlm-group", "hubert-layer"])
-def test_a_frozen_voice_learns_on_top_only(folders, name):
+def test_a_frozen_voice_trains_its_head_only(folders, name):
     network = voice(folders[name], dropout=0.0).train()
     assert not any(module.training for module in network.backbone.modules())
     first, second = network(*batch(sounds())), network(*batch(sounds()))
@@ -234,7 +234,7 @@ def test_a_frozen_voice_learns_on_top_only(folders, name):
     assert gradients(network) == {"layer_weights", "head.linear.weight", "head.linear.bias"}
 
 
-def test_a_frozen_text_learns_on_top_only(folders):
+def test_a_frozen_text_trains_its_head_only(folders):
     network = text(folders["roberta"], dropout=0.0, weigh_layers=False).train()
     first, second = network(TEXTS), network(TEXTS)
     assert torch.equal(first.logits, second.logits)
@@ -262,7 +262,9 @@ def test_fine_tuning_a_voice_lowers_its_loss(folders, name):
     found = losses(network, batch(sounds()))
     assert found[-1] < found[0] - 0.1
     learning = {name for name, value in network.named_parameters() if value.requires_grad}
-    assert gradients(network) == learning  # none left over, as data-parallel training asks for
+    assert (
+        gradients(network) == learning
+    )  # none without a gradient, as data-parallel training requires
     assert not any("feature_extractor" in name or "masked_spec" in name for name in learning)
 
 
@@ -286,7 +288,7 @@ def test_a_state_is_kept_and_loaded_through_the_same_config(folders, name, tmp_p
         assert torch.equal(network.eval()(*inputs).logits, again.eval()(*inputs).logits)
 
 
-# What is not at hand, broken or unsafe
+# Missing, broken and unsafe models
 
 
 @pytest.fixture
@@ -302,7 +304,7 @@ def no_network(monkeypatch):
     return calls
 
 
-def test_a_model_that_is_not_here_is_not_fetched_unasked(no_network):
+def test_a_missing_model_is_downloaded_on_request_only(no_network):
     with pytest.raises(WeightsError, match=r"'nobody/nothing'.*download=True") as caught:
         PretrainedVoice(PretrainedVoiceConfig(backbone="nobody/nothing"))
     assert "folder" in str(caught.value) and not no_network
@@ -310,12 +312,12 @@ def test_a_model_that_is_not_here_is_not_fetched_unasked(no_network):
         PretrainedText(PretrainedTextConfig(backbone="/no/such/folder"))
     with pytest.raises(WeightsError, match=r"could not be fetched .*; connect"):
         PretrainedText(PretrainedTextConfig(backbone="nobody/nothing"), download=True)
-    assert no_network  # asked for, it was tried
+    assert no_network  # the download was tried
 
 
 @pytest.fixture
 def cache(folder, tmp_path, monkeypatch):
-    """A Hugging Face cache that holds `someone/voice`."""
+    """Make a Hugging Face cache that holds `someone/voice`."""
     from huggingface_hub import constants
 
     model = tmp_path / "cache" / "models--someone--voice"
@@ -398,14 +400,14 @@ def change(path: Path, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_broken_folders_are_refused_with_a_sentence(folder):
+def test_broken_folders_are_refused(folder):
     place = folder("bert")
     tensors = load_file(place / "model.safetensors")
     weights = place / "model.safetensors"
     name = "encoder.layer.0.attention.self.query.weight"
     save_file({key: value for key, value in tensors.items() if key != name}, weights)
     with pytest.raises(WeightsError, match=r"1 tensors .*query\.weight"):
-        text(place)  # the library would go on with random numbers
+        text(place)  # the library would continue with random values
     save_file(tensors | {name: torch.zeros(3, 3)}, weights)
     with pytest.raises(WeightsError, match="of another shape"):
         text(place)

@@ -1,4 +1,4 @@
-"""The networks of Yoon et al. 2018: published counts, TensorFlow's cell, padding that never matters."""
+"""The networks of Yoon et al. 2018: published sizes, TensorFlow's cell, no effect of padding."""
 
 import math
 from dataclasses import replace
@@ -37,7 +37,7 @@ def make(name):
     network, config = SMALL[name]
     model = network(config)
     if hasattr(model, "text"):
-        nn.init.normal_(model.text.embedding.weight)  # so that words matter
+        nn.init.normal_(model.text.embedding.weight)  # so that words have an effect
     return model.eval()
 
 
@@ -47,7 +47,7 @@ def network(request):
 
 
 def evidence(network, frames: int = 9, words: int = 6, garbage: float = 0.0):
-    """Features of four utterances; what lies in the padding is `garbage`."""
+    """Return features of four utterances; the padding is filled with `garbage`."""
     generator = torch.Generator().manual_seed(1)
     mfcc_BTF = torch.randn(4, 9, 39, generator=generator)
     prosody_BP = torch.randn(4, 35, generator=generator)
@@ -63,7 +63,7 @@ def evidence(network, frames: int = 9, words: int = 6, garbage: float = 0.0):
 
 
 def pick(network, voice, text):
-    """What of the evidence a network takes."""
+    """Return the inputs that a network takes."""
     return (
         *(voice if hasattr(network, "voice") else ()),
         *(text if hasattr(network, "text") else ()),
@@ -93,11 +93,11 @@ def test_the_cell_is_tensorflows():
     for row, length in enumerate(lengths):
         state = numpy.zeros(4)
         for step in range(length):
-            seen = inputs_BTI[row, step].double().numpy()
-            gates = numpy.concatenate([seen, state]) @ kernels["gates_kernel"]
+            given = inputs_BTI[row, step].double().numpy()
+            gates = numpy.concatenate([given, state]) @ kernels["gates_kernel"]
             gates = 1 / (1 + numpy.exp(-gates - kernels["gates_bias"]))
             reset, update = gates[:4], gates[4:]
-            new = numpy.concatenate([seen, reset * state]) @ kernels["candidate_kernel"]
+            new = numpy.concatenate([given, reset * state]) @ kernels["candidate_kernel"]
             state = update * state + (1 - update) * numpy.tanh(new + kernels["candidate_bias"])
             numpy.testing.assert_allclose(outputs_BTH[row, step].detach(), state, atol=1e-6)
         numpy.testing.assert_allclose(last_BH[row].detach(), state, atol=1e-6)
@@ -125,7 +125,7 @@ def test_a_linear_layer_has_one_bias_for_all_outputs():
 
 
 @pytest.mark.parametrize("garbage", [0.0, 1e6, math.nan, math.inf])
-def test_padding_never_matters(network, garbage):
+def test_padding_has_no_effect(network, garbage):
     with torch.inference_mode():
         expected = network(*evidence(network))
         found = network(*evidence(network, frames=30, words=25, garbage=garbage))
@@ -154,7 +154,7 @@ def test_everything_that_is_trained_gets_a_finite_gradient(network):
         assert gradient_VD[PAD_NUMBER].eq(0).all() and gradient_VD.abs().sum() > 0
 
 
-def test_voice_and_text_both_matter():
+def test_voice_and_text_both_have_an_effect():
     for name in ("mdre", "mdrea", "mdrea-published"):
         network = make(name)
         given = evidence(network)
@@ -193,19 +193,19 @@ def test_an_empty_batch_is_refused(network):
 
 
 def test_dropout_acts_on_inputs_and_on_attended_outputs_only():
-    """Keep probabilities: .7 of the voice, .3 of the text; states and prosody are never dropped."""
+    """Check the keep rates of 0.7 (voice) and 0.3 (text), and that states and prosody are kept."""
     torch.manual_seed(0)
     model = MDREA(replace(SMALL["mdrea"][1], vocabulary_size=2000)).train()
-    seen = {}
-    model.voice.gru.register_forward_pre_hook(lambda _, given: seen.update(mfcc=given[0]))
-    model.text.gru.register_forward_pre_hook(lambda _, given: seen.update(words=given[0]))
+    inputs = {}
+    model.voice.gru.register_forward_pre_hook(lambda _, given: inputs.update(mfcc=given[0]))
+    model.text.gru.register_forward_pre_hook(lambda _, given: inputs.update(words=given[0]))
     frames, tokens = torch.ones(20, 50, 39), torch.randint(2, 2000, (20, 100))
     length = torch.full((20,), 50), torch.full((20,), 100)
     voice_BD = model.voice(frames, length[0], torch.ones(20, 35))
     outputs_BTD, last_BD = model.text(tokens, length[1])
-    assert seen["mfcc"].ne(0).float().mean() == pytest.approx(0.7, abs=0.02)
-    assert seen["words"].ne(0).float().mean() == pytest.approx(0.3, abs=0.02)
-    assert seen["mfcc"].max() == pytest.approx(1 / 0.7)  # what is kept is scaled up
+    assert inputs["mfcc"].ne(0).float().mean() == pytest.approx(0.7, abs=0.02)
+    assert inputs["words"].ne(0).float().mean() == pytest.approx(0.3, abs=0.02)
+    assert inputs["mfcc"].max() == pytest.approx(1 / 0.7)  # what is kept is scaled up
     assert outputs_BTD.ne(0).float().mean() == pytest.approx(0.3, abs=0.02)
     assert voice_BD.ne(0).all() and last_BD.ne(0).all()
 
@@ -219,12 +219,12 @@ def test_projections_have_no_non_linearity():
     torch.testing.assert_close(double, 2 * network.voice_projection(voice_BD))
 
 
-def test_masked_attention_leaves_nothing_to_pads_and_the_published_one_does():
+def test_only_the_published_attention_gives_padding_a_share():
     query_BD, outputs_BTD, lengths_B = torch.zeros(2, 8), torch.ones(2, 4, 8), torch.tensor([4, 1])
     outputs_BTD[1, 1:] = 0
     masked = make("mdrea").attention(query_BD, outputs_BTD, lengths_B)
     torch.testing.assert_close(masked, torch.tensor([[0.25] * 4, [1.0, 0, 0, 0]]))
-    # A query of zeros scores every place alike: each of the 128 gets the same share, pads too.
+    # A query of zeros gives all 128 places the same share, padding included.
     published = make("mdrea-published").attention(query_BD, outputs_BTD, lengths_B)
     torch.testing.assert_close(published, torch.full((2, 4), 1 / 128))
 
@@ -250,13 +250,15 @@ def test_the_published_loss_is_the_mean_over_batch_and_labels():
         sigmoid_cross_entropy(logits, torch.tensor([0, 2]))
 
 
-def test_word_vectors_are_taken_over_and_trained():
+def test_word_vectors_are_copied_and_trained():
     network = make("tre")
     vectors_VD = torch.randn(20, 5)
     network.text.set_word_vectors(vectors_VD)
     weight = network.text.embedding.weight
     assert torch.equal(weight[1:], vectors_VD[1:]) and weight[PAD_NUMBER].eq(0).all()
-    assert weight.requires_grad and not vectors_VD[PAD_NUMBER].eq(0).all()  # the giver's are kept
+    assert (
+        weight.requires_grad and not vectors_VD[PAD_NUMBER].eq(0).all()
+    )  # the original is unchanged
     with pytest.raises(ValueError, match=r"expected shape \(20, 5\), found \(20, 6\)"):
         network.text.set_word_vectors(torch.zeros(20, 6))
 
@@ -275,8 +277,8 @@ def test_weights_of_one_network_fit_another_of_the_same_settings(network):
         assert torch.equal(copy.eval()(*given).logits, network(*given).logits)
 
 
-def test_the_longest_published_voice_can_be_learnt():
-    """A tone of features in the first frames decides; gradients must reach back 7.5 seconds."""
+def test_gradients_reach_the_start_of_the_longest_published_voice():
+    """Check that gradients reach the first frames, 7.5 seconds before the end."""
     torch.manual_seed(0)
     network = make("are").train()
     mfcc_BTF = torch.zeros(2, PUBLISHED_FRAMES, 39)
@@ -286,7 +288,7 @@ def test_the_longest_published_voice_can_be_learnt():
     assert mfcc_BTF.grad is not None and mfcc_BTF.grad[0].abs().sum() > 0
 
 
-def test_mixed_precision_gives_nearly_the_same_answer(network):
+def test_mixed_precision_gives_nearly_the_same_logits(network):
     given = evidence(network)
     with torch.inference_mode():
         full = network(*given).logits

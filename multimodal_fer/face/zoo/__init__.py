@@ -1,1 +1,1 @@
-"""Facial networks of the literature, as published. None of them is shipped as the default."""
+"""Facial networks of the literature, as published; the default bundle uses none of them."""

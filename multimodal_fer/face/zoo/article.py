@@ -1,4 +1,4 @@
-"""The "article" CNN.
+"""The "article" CNN of a tutorial on FER2013.
 
 Shapes: B crops, C channels, H W pixels, D embedding, K classes.
 """
@@ -9,16 +9,14 @@ from torch import Tensor, nn
 
 from multimodal_fer.face.network import FaceConfig
 from multimodal_fer.face.normalisation import unit_range
-from multimodal_fer.face.zoo.classifier import Classifier, start_as_keras
+from multimodal_fer.face.zoo.classifier import Classifier, dense_layers, start_as_keras
 from multimodal_fer.labels import FER2013
 from multimodal_fer.layers.output import Output
-
-# ------------------------------------------------------------------------------ the "article" CNN
 
 
 @dataclass(frozen=True)
 class ArticleConfig(FaceConfig):
-    """Widths, dropout and dense sizes are ours: the article gives none of them."""
+    """Settings; widths, dropout and dense sizes are ours, since the article gives none."""
 
     labels: tuple[str, ...] = FER2013
     widths: tuple[int, ...] = (32, 64, 128, 128)
@@ -26,7 +24,7 @@ class ArticleConfig(FaceConfig):
 
 
 class ArticleCNN(Classifier):
-    """The tutorial network for FER2013: four convolutions with pooling and dropout, two dense layers."""
+    """Four convolutions with pooling and dropout, and two dense layers."""
 
     def __init__(self, config: ArticleConfig):
         super().__init__(config, config.hidden)
@@ -38,13 +36,7 @@ class ArticleCNN(Classifier):
             channels = width
         self.stages = nn.Sequential(*layers)
         side = config.input_size // 2 ** len(config.widths)
-        self.dense = nn.Sequential(
-            nn.Linear(channels * side * side, config.hidden),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, config.hidden),
-            nn.ReLU(),
-        )
+        self.dense = dense_layers(channels * side * side, config.hidden, config.dropout)
         start_as_keras(self)
 
     def forward(self, images_BHW: Tensor) -> Output:

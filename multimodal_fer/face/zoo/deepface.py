@@ -1,4 +1,4 @@
-"""The network of the library DeepFace.
+"""The emotion network of the DeepFace package.
 
 Shapes: B crops, C channels, H W pixels, D embedding, K classes.
 """
@@ -9,23 +9,21 @@ from torch import Tensor, nn
 
 from multimodal_fer.face.network import FaceConfig
 from multimodal_fer.face.normalisation import unit_range
-from multimodal_fer.face.zoo.classifier import Classifier
+from multimodal_fer.face.zoo.classifier import Classifier, dense_layers
 from multimodal_fer.labels import FER2013
 from multimodal_fer.layers.output import Output
-
-# ------------------------------------------------------------------------------ DeepFace
 
 
 @dataclass(frozen=True)
 class DeepFaceConfig(FaceConfig):
-    """DeepFace's emotion network answers in the order of the FER2013 table."""
+    """Settings; the labels are in the order of the FER2013 table."""
 
     labels: tuple[str, ...] = FER2013
     dropout: float = 0.2
 
 
 class DeepFaceNet(Classifier):
-    """The emotion network of the DeepFace package: 1,485,831 parameters, grey 48x48 in 0..1."""
+    """The network for grey 48x48 images in 0..1: 1,485,831 parameters."""
 
     def __init__(self, config: DeepFaceConfig):
         super().__init__(config, 1024)
@@ -44,13 +42,7 @@ class DeepFaceNet(Classifier):
             nn.ReLU(),
             nn.AvgPool2d(3, 2),
         )
-        self.dense = nn.Sequential(
-            nn.Linear(128, 1024),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(1024, 1024),
-            nn.ReLU(),
-        )
+        self.dense = dense_layers(128, 1024, config.dropout)
 
     def forward(self, images_BHW: Tensor) -> Output:
         map_BCHW = self.stages(unit_range(images_BHW, self.config.input_size))

@@ -1,6 +1,6 @@
-"""Pictures beside hand-made features: the landmark and HOG hybrids of amineHorseman's FER2013 system.
+"""Images with hand-made features: the landmark and HOG hybrids of amineHorseman's FER2013 system.
 
-Written from their published description. Shapes: B crops, H W pixels, F features, K classes.
+Implemented from their published description. Shapes: B crops, H W pixels, F features, K classes.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from multimodal_fer.labels import FER2013
 from multimodal_fer.layers.output import Output
 
 ORIENTATIONS = 8
-WINDOW, STEP, RIM = 24, 6, 3  # the rim of three pixels makes it six windows a side, as published
+WINDOW, STEP, RIM = 24, 6, 3  # pixels; with the rim there are six windows a side, as published
 EPSILON = 1e-5
 CLIP = 0.2
 
 
 def histograms_of_gradients(images_BHW: Tensor, cell: int) -> Tensor:
-    """HOG with blocks of one cell, (B, cells * 8): equal to scikit-image's `hog` (Dalal and Triggs 2005).
+    """Compute HOG with blocks of one cell, (B, cells * 8), as scikit-image (Dalal and Triggs 2005).
 
-    Directions are counted over half a turn by their strength, each cell normalised by L2-Hys.
+    Directions over half a turn are weighted by their strength; each cell is normalised by L2-Hys.
     """
     down_BHW, across_BHW = torch.zeros_like(images_BHW), torch.zeros_like(images_BHW)
     down_BHW[:, 1:-1] = images_BHW[:, 2:] - images_BHW[:, :-2]
@@ -42,7 +42,7 @@ def histograms_of_gradients(images_BHW: Tensor, cell: int) -> Tensor:
 
 
 def sliding_histograms(images_BHW: Tensor) -> Tensor:
-    """HOG of 36 windows of 24 pixels, cells of 8: (B, 2592) for pictures of 48."""
+    """Compute HOG of 36 windows of 24 pixels with cells of 8: (B, 2592) for images of 48."""
     padded = functional.pad(images_BHW[:, None], (RIM,) * 4, mode="reflect")
     windows_BFN = functional.unfold(padded, WINDOW, stride=STEP)
     windows_MHW = windows_BFN.movedim(1, -1).reshape(-1, WINDOW, WINDOW)
@@ -58,7 +58,7 @@ FEATURES = {
 
 @dataclass(frozen=True)
 class HybridConfig(FaceConfig):
-    """Which of the two networks, and what it is given beside the picture."""
+    """The choice of one of the two networks, and its features beside the image."""
 
     labels: tuple[str, ...] = FER2013
     dropout: float = 0.044
@@ -71,7 +71,7 @@ class HybridConfig(FaceConfig):
             raise ValueError(f"variant is one of {[*LAYERS]}, features one of {[*FEATURES]}")
 
 
-# (channels, kernel, pooled) of the convolutions; dense sizes; width of each branch before they meet
+# (channels, kernel, pooled) of the convolutions; dense sizes; width of each branch
 LAYERS = {
     "a": (((64, 5, True), (64, 5, True), (128, 4, False)), (1024,), 40),
     "b": (((64, 3, True), (128, 3, True), (256, 3, True)), (4096, 1024), 128),
@@ -79,7 +79,7 @@ LAYERS = {
 
 
 class Hybrid(Classifier):
-    """Model A or B on raw grey levels, joined by a dense branch over HOG, landmarks or both."""
+    """Model A or B on grey levels, with a dense branch for HOG, landmarks or both."""
 
     config: HybridConfig
 

@@ -1,4 +1,4 @@
-"""68 facial landmarks by dlib (extra `landmarks`), for the network that was published with them."""
+"""68 facial landmarks by dlib (extra `landmarks`), for the hybrid network."""
 
 from functools import cache
 from typing import Any
@@ -12,21 +12,21 @@ from multimodal_fer.utils.files import package_folders
 
 POINTS = 68
 PREDICTOR = "models/shape_predictor_68_face_landmarks.dat"
-RIM = 1  # pixels between the picture's edge and the box in which the face is assumed
+RIM = 1  # pixels between the edge of the image and the assumed box of the face
 
 
 def find_landmarks(images_BSS: Tensor) -> Tensor:
-    """Points of each grey picture, (B, 136) in pixels: x0, y0, x1, ... (Kazemi and Sullivan 2014).
+    """Return the points of each grey image, (B, 136) in pixels: x0, y0, x1, ... (Kazemi and Sullivan 2014).
 
-    The face is assumed to fill the picture, as in FER2013; nothing is detected.
+    The face is assumed to fill the image, as in FER2013. Raises `MultimodalFerError` without dlib.
     """
     dlib, predictor = _load()
-    pictures = images_BSS.round().clamp(0, 255).byte().cpu().numpy()
-    last = pictures.shape[1] - RIM
+    images = images_BSS.round().clamp(0, 255).byte().cpu().numpy()
+    last = images.shape[1] - RIM
     box = dlib.rectangle(RIM, RIM, last, last)
     rows = []
-    for picture in pictures:
-        shape = predictor(numpy.ascontiguousarray(picture), box)
+    for image in images:
+        shape = predictor(numpy.ascontiguousarray(image), box)
         rows.append([side for point in shape.parts() for side in (point.x, point.y)])
     return torch.tensor(rows, dtype=torch.float32, device=images_BSS.device)
 

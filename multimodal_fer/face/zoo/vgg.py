@@ -1,4 +1,4 @@
-"""VGG13 of Barsoum et al. 2016; VGG19 and ResNet18 on crops of crops.
+"""VGG13 of Barsoum et al. 2016; VGG19 and ResNet18 of WuJie1010's FER2013 systems.
 
 Shapes: B crops, C channels, H W pixels, S side of the network's input, D embedding, K classes.
 """
@@ -10,16 +10,14 @@ from torch.nn import functional
 
 from multimodal_fer.face.network import FaceConfig, ResidualBlock
 from multimodal_fer.face.normalisation import equalise, resize, without_plane
-from multimodal_fer.face.zoo.classifier import Classifier, start_as_keras
+from multimodal_fer.face.zoo.classifier import Classifier, dense_layers, start_as_keras
 from multimodal_fer.labels import FER2013, FER_PLUS
 from multimodal_fer.layers.output import Output
-
-# ------------------------------------------------------------------------------ Barsoum et al. 2016
 
 
 @dataclass(frozen=True)
 class VGG13Config(FaceConfig):
-    """FER+ labels on 64x64 pictures."""
+    """Settings: FER+ labels on 64x64 images."""
 
     labels: tuple[str, ...] = FER_PLUS
     input_size: int = 64
@@ -28,7 +26,7 @@ class VGG13Config(FaceConfig):
 class VGG13(Classifier):
     """The network of Barsoum et al. 2016 (section 3), without batch normalisation: 8,757,704 parameters.
 
-    Pictures are equalised and freed of their light's plane, as the released code does.
+    Histograms are equalised and the plane of light is removed, as in the released code.
     """
 
     def __init__(self, config: VGG13Config):
@@ -42,13 +40,7 @@ class VGG13(Classifier):
             layers += [nn.MaxPool2d(2), nn.Dropout(0.25)]
         self.stages = nn.Sequential(*layers)
         side = config.input_size // 16
-        self.dense = nn.Sequential(
-            nn.Linear(channels * side * side, 1024),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(1024, 1024),
-            nn.ReLU(),
-        )
+        self.dense = dense_layers(channels * side * side, 1024, config.dropout)
         start_as_keras(self)
 
     def forward(self, images_BHW: Tensor) -> Output:
@@ -57,26 +49,23 @@ class VGG13(Classifier):
         return self.classify(self.dense(map_BCHW.flatten(1)))
 
 
-# ------------------------------------------------------------------------------ VGG19 and ResNet18
-
-
 @dataclass(frozen=True)
 class CroppedConfig(FaceConfig):
-    """FER2013 pictures of 48x48, of which the network sees 44x44."""
+    """Settings: FER2013 images of 48x48, from which 44x44 are cropped."""
 
     labels: tuple[str, ...] = FER2013
     crop: int = 44
 
 
 class CroppedClassifier(Classifier):
-    """Sees a crop of 44 pixels, grey in three channels and in 0..1 (WuJie1010's FER2013 systems).
+    """A network for the central 44x44 pixels, grey in three channels and in 0..1.
 
-    Larger pictures are resized to 48 and lose their rim; pictures of 44 are taken as they are.
+    Images are resized to 48x48 and lose their rim; images of 44x44 are used as they are.
     """
 
     config: CroppedConfig
 
-    def see(self, images_BHW: Tensor) -> Tensor:
+    def prepare(self, images_BHW: Tensor) -> Tensor:
         size, crop = self.config.input_size, self.config.crop
         if images_BHW.shape[-1] == crop:
             images_B1SS = images_BHW.float().unsqueeze(1)
@@ -87,14 +76,14 @@ class CroppedClassifier(Classifier):
         return (images_B1SS / 255).expand(-1, 3, -1, -1)
 
     def forward(self, images_BHW: Tensor) -> Output:
-        return self.classify(self.pool(self.stages(self.see(images_BHW))).flatten(1))
+        return self.classify(self.pool(self.stages(self.prepare(images_BHW))).flatten(1))
 
     def pool(self, map_BCHW: Tensor) -> Tensor:
         raise NotImplementedError
 
 
 class VGG19(CroppedClassifier):
-    """VGG19 with batch normalisation on 44x44 pictures: 20,038,983 parameters."""
+    """VGG19 with batch normalisation: 20,038,983 parameters."""
 
     def __init__(self, config: CroppedConfig):
         super().__init__(config, 512)
@@ -109,11 +98,11 @@ class VGG19(CroppedClassifier):
         self.stages = nn.Sequential(*layers)
 
     def pool(self, map_BCHW: Tensor) -> Tensor:
-        return map_BCHW  # 44 pixels, halved five times, are one
+        return map_BCHW  # 44 pixels, halved five times, leave one
 
 
 class ResNet18(CroppedClassifier):
-    """ResNet18 with the stem for small pictures: 11,172,423 parameters."""
+    """ResNet18 with a stem for small images: 11,172,423 parameters."""
 
     def __init__(self, config: CroppedConfig):
         super().__init__(config, 512)
@@ -132,4 +121,4 @@ class ResNet18(CroppedClassifier):
         self.stages = nn.Sequential(*layers)
 
     def pool(self, map_BCHW: Tensor) -> Tensor:
-        return functional.avg_pool2d(map_BCHW, 4)  # as published: of the 6x6 map, the first 4x4
+        return functional.avg_pool2d(map_BCHW, 4)  # as published: the first 4x4 of the 6x6 map

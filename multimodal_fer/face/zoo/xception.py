@@ -16,8 +16,6 @@ from multimodal_fer.labels import FER2013
 from multimodal_fer.layers.output import Output
 from multimodal_fer.layers.pointwise import Pointwise
 
-# ------------------------------------------------------------------------------ Arriaga et al. 2017
-
 
 def keras_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=KERAS_EPSILON, momentum=KERAS_MOMENTUM)
@@ -25,7 +23,7 @@ def keras_norm(channels: int) -> nn.BatchNorm2d:
 
 @dataclass(frozen=True)
 class ArriagaConfig(FaceConfig):
-    """Arriaga et al. train on FER2013; grey 48x48 input in -1..1."""
+    """Settings: FER2013 labels, grey 48x48 images in -1..1."""
 
     labels: tuple[str, ...] = FER2013
 
@@ -33,8 +31,8 @@ class ArriagaConfig(FaceConfig):
 class ArriagaSequential(FaceNetwork):
     """The sequential fully-convolutional network of Arriaga et al. 2017 (section III): 642,935 parameters.
 
-    As in the released code: ten convolutions, one ReLU a pair and none after the 256 channels; the
-    classes are the mean of their maps.
+    As in the released code, ten convolutions have one ReLU for each pair and none after the 256 channels.
+    The logits are the means of their maps.
     """
 
     def __init__(self, config: ArriagaConfig):
@@ -57,7 +55,7 @@ class ArriagaSequential(FaceNetwork):
 
 @dataclass(frozen=True)
 class MiniXceptionConfig(ArriagaConfig):
-    """The released weights expect 64x64."""
+    """Settings: 64x64 images, as the released weights expect."""
 
     input_size: int = 64
     widths: tuple[int, ...] = (16, 32, 64, 128)
@@ -89,13 +87,13 @@ def separable(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.Conv2d]:
 
 
 def pool_same(map_BCHW: Tensor) -> Tensor:
-    """Max pooling 3x3, stride 2, with Keras's padding: an even side gets its extra row at the end."""
+    """Pool the maximum of 3x3 with stride 2 and Keras's padding: an even side gets its extra row last."""
     padding = [side for size in reversed(map_BCHW.shape[2:]) for side in (size % 2, 1)]
     return functional.max_pool2d(functional.pad(map_BCHW, padding, value=-math.inf), 3, 2)
 
 
 class MiniXception(FaceNetwork):
-    """mini-Xception of Arriaga et al. 2017 (figure 3): 58,423 numbers, statistics included."""
+    """mini-Xception of Arriaga et al. 2017 (figure 3): 58,423 values, statistics included."""
 
     def __init__(self, config: MiniXceptionConfig):
         super().__init__(config)
