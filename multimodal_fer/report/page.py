@@ -116,6 +116,7 @@ def render_page(
     templates: Any,
     name: str,
     filters: Mapping[str, Callable[..., str]],
+    /,
     *,
     scripts: Sequence[str] = (),
     media: str = "img-src data:",
