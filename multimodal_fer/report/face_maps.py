@@ -40,16 +40,11 @@ def explain_picture(
 
     Parameters
     ----------
-    path
-        a picture in a format that OpenCV reads
-    output
-        the PNG, or an existing folder for it; default: `NAME.explained.png` beside the picture
-    bundle
-        name or folder of a bundle or of a facial network
-    emotion
-        the label to explain; None explains the strongest label of each face
-    cropped
-        the picture is already one cropped face, as in FER+
+    path : a picture in a format that OpenCV reads
+    output : the PNG, or an existing folder for it; default: `NAME.explained.png` beside the picture
+    bundle : name or folder of a bundle or of a facial network
+    emotion : the label to explain; None explains the strongest label of each face
+    cropped : the picture is already one cropped face, as in FER+
 
     Returns
     -------

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from multimodal_fer.fusion.baseline import FUSED, Baseline
 from multimodal_fer.labels import PLEASANT, UNPLEASANT
@@ -157,15 +157,9 @@ def _runs(
     segments: Sequence[Segment], holds: Callable[[Segment], bool]
 ) -> list[tuple[int, list[Segment]]]:
     """Return unbroken runs of segments that meet a condition, each with its first index."""
-    runs: list[tuple[int, list[Segment]]] = []
-    for number, segment in enumerate(segments):
-        if not holds(segment):
-            continue
-        if runs and runs[-1][0] + len(runs[-1][1]) == number:
-            runs[-1][1].append(segment)
-        else:
-            runs.append((number, [segment]))
-    return runs
+    groups = groupby(enumerate(segments), key=lambda numbered: holds(numbered[1]))
+    runs = [list(group) for held, group in groups if held]
+    return [(run[0][0], [segment for _, segment in run]) for run in runs]
 
 
 def _sum(scores: Scores, labels: set[str]) -> float:

@@ -39,6 +39,7 @@ from multimodal_fer.utils.files import prepare_folder
 
 EMBED_LIMIT = 64 * 2**20  # bytes of a recording inside the page; browsers fail on much larger ones
 TOP_LABELS = 3  # named in a summary
+_TEMPLATES = files(__package__ or "") / "templates"
 
 
 def write_report(
@@ -87,7 +88,7 @@ def write_report(
     moments = find_moments(analysis, baseline)
     images = _face_images(analysis, moments, media if faces else None)
     text = render_page(
-        files(__package__ or "") / "templates",
+        _TEMPLATES,
         "report",
         {"clock": clock, "percent": _percent, "factor": _factor},
         scripts=[plotly],
@@ -122,7 +123,7 @@ def render_page(
     media: str = "img-src data:",
     **values: Any,
 ) -> str:
-    """Render `name`.html.j2 with its style sheet and script from a folder of templates.
+    """Render `name`.html.j2 with its style sheet and script from a folder of templates, and base.css.
 
     The page may run its own script and `scripts`, known by their hashes, and load the sources in `media`.
     """
@@ -130,6 +131,7 @@ def render_page(
         templates.joinpath(f"{name}.{ending}").read_text("utf-8")
         for ending in ("js", "css", "html.j2")
     )
+    base = (_TEMPLATES / "base.css").read_text("utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -142,7 +144,7 @@ def render_page(
     return environment.from_string(template).render(
         version=__version__,
         script=script,
-        style=style + "".join(colours),
+        style=base + style + "".join(colours),
         policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; {media}; "
         "base-uri 'none'; form-action 'none'",
         **values,

@@ -22,7 +22,7 @@ class Gathered:
 
     segments: tables.Table
     sessions: tables.Table
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...]
     rows: list[Row] = field(default_factory=list)
     pairs: dict[str, list[Pairs]] = field(default_factory=dict)
 
@@ -44,11 +44,13 @@ def write_results(
     by_participant: dict[str, list[Session]] = {}
     for session in sessions:
         by_participant.setdefault(session.participant, []).append(session)
-    gathered = Gathered(tables.segment_table((), ()), tables.session_table((), ()))
+    more = tuple(sessions[0].more) if sessions else ()
+    labels = ledger.load(sessions[0].file).labels if sessions else ()
+    gathered = Gathered(
+        tables.segment_table(more, labels), tables.session_table(more, labels), labels
+    )
     for name in sorted(by_participant):
         answers = [(session, ledger.load(session.file)) for session in by_participant[name]]
-        if not gathered.labels:
-            gathered = _empty(*answers[0])
         baseline = resting([analysis for _, analysis in answers])
         for session, analysis in answers:
             if pages and (problem := _report(session, analysis, baseline, ledger, faces)):
@@ -65,13 +67,6 @@ def _can_write_pages(say: Say) -> bool:
         say(f"no pages are written: {error}")
         return False
     return True
-
-
-def _empty(session: Session, analysis: Analysis) -> Gathered:
-    more, labels = tuple(session.more), analysis.labels
-    return Gathered(
-        tables.segment_table(more, labels), tables.session_table(more, labels), labels=labels
-    )
 
 
 def _report(

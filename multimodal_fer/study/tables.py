@@ -107,20 +107,11 @@ def write_parquet(path: Path, content: Table) -> bool:
     except ImportError:
         return False
     kinds = {
-        float: pyarrow.float64(),
-        int: pyarrow.int64(),
-        bool: pyarrow.bool_(),
-        str: pyarrow.string(),
+        name: pyarrow.type_for_alias("string" if name in content.more else kind_of(name))
+        for name in content.columns
     }
-    fields = [
-        (name, kinds[str if name in content.more else kind_of(name)]) for name in content.columns
-    ]
-    columns = zip(*content.rows, strict=True) if content.rows else ((),) * len(fields)
-    arrays = [
-        pyarrow.array(list(values), type=kind)
-        for (_, kind), values in zip(fields, columns, strict=True)
-    ]
-    made = pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields))
+    rows = [dict(zip(content.columns, row, strict=True)) for row in content.rows]
+    made = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(kinds))
     try:
         with replacing(path) as temporary:
             parquet.write_table(made, temporary)
@@ -129,10 +120,10 @@ def write_parquet(path: Path, content: Table) -> bool:
     return True
 
 
-def kind_of(column: str) -> type:
-    """Return the type of a result column."""
+def kind_of(column: str) -> str:
+    """Return the Arrow type of a result column."""
     if column in FLAGS:
-        return bool
+        return "bool"
     if column.startswith(COUNTS):
-        return int
-    return float if column.startswith(NUMBERS) else str
+        return "int64"
+    return "float64" if column.startswith(NUMBERS) else "string"
