@@ -1,1 +1,1 @@
-"""One recording's answer as files: the page, tables, subtitles, annotations, explained faces."""
+"""Write answers for people: HTML report, tables, subtitles, annotation files and face maps."""

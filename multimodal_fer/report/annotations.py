@@ -1,7 +1,7 @@
-"""An answer as annotation files: ELAN (.eaf) and Praat (.TextGrid), for people who code recordings by hand.
+"""Write an answer as annotation files for ELAN (.eaf) and Praat (.TextGrid).
 
-Both hold the same tiers: what all modalities express together, what each expresses alone, the utterances, the
-words, and each person's face through time. Labels are plain, so that they compare with human codes.
+Both have the same tiers: the combined emotion, the emotion of each modality, utterances, words, and the
+emotion of each person's face. Labels are plain, so that they can be compared with human codes.
 """
 
 import re
@@ -16,13 +16,13 @@ from xml.etree import ElementTree
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.types import Analysis, FaceTrack, strongest
 
-# What XML cannot hold, and Praat better not.
+# Characters that XML does not allow.
 UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 EAF_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
-# The format asks for a date, but the same answer must always give the same file.
+# The format requires a date, but the same answer must always give the same file.
 UNDATED = "1970-01-01T00:00:00+00:00"
-# What ELAN itself writes into every file; the schema refers to them by name.
+# ELAN writes these into every file; the schema refers to them by name.
 CONSTRAINTS = {
     "Time_Subdivision": "Time subdivision of parent annotation's time interval, "
     "no time gaps allowed within this interval",
@@ -35,7 +35,7 @@ CONSTRAINTS = {
 
 
 class Interval(NamedTuple):
-    """A label from one millisecond to another."""
+    """A label with its start and end in milliseconds."""
 
     start: int
     end: int
@@ -43,7 +43,7 @@ class Interval(NamedTuple):
 
 
 def tiers(analysis: Analysis) -> dict[str, list[Interval]]:
-    """Name of a tier → its labelled intervals, in order, without overlaps, within the recording."""
+    """Return the intervals of each tier by its name, in order, without overlaps, within the recording."""
     length = duration_of(analysis)
     segments = analysis.segments
     found = {"emotion": [(s.start, s.end, s.emotion) for s in segments]}
@@ -53,24 +53,24 @@ def tiers(analysis: Analysis) -> dict[str, list[Interval]]:
     words = analysis.transcript.words if analysis.transcript else ()
     found["words"] = [(word.start, word.end, word.text) for word in words]
     for track in analysis.faces:
-        found[f"person {track.id}"] = _seen(track, analysis)
+        found[f"person {track.id}"] = _face_spans(track, analysis)
     return {name: _in_order(spans, length) for name, spans in found.items()}
 
 
 def duration_of(analysis: Analysis) -> int:
-    """Milliseconds that the recording and everything in the answer take."""
+    """Return the end of the recording or of its last segment, in milliseconds."""
     ends = [segment.end for segment in analysis.segments]
     return round(1000 * max([analysis.duration, *ends]))
 
 
-def _seen(track: FaceTrack, analysis: Analysis) -> list[tuple[float, float, str | None]]:
-    """One person's face: each picture lasts until the next one that was looked at."""
+def _face_spans(track: FaceTrack, analysis: Analysis) -> list[tuple[float, float, str | None]]:
+    """Return the spans of one face's emotions; each frame lasts until the next one."""
     times = [row.time for row in analysis.frames]
-    shown_until = dict(pairwise([*times, max(analysis.duration, *times, 0.0)]))
+    ends = dict(pairwise([*times, max(analysis.duration, *times, 0.0)]))
     spans: list[tuple[float, float, str | None]] = []
     for time, scores in zip(track.times, track.scores, strict=True):
         label = strongest(scores)
-        start, end = time, shown_until[time]
+        start, end = time, ends[time]
         if spans and spans[-1][1] == start and spans[-1][2] == label:
             start = spans.pop()[0]
         spans.append((start, end, label))
@@ -78,21 +78,21 @@ def _seen(track: FaceTrack, analysis: Analysis) -> list[tuple[float, float, str 
 
 
 def _in_order(spans: Iterable[tuple[float, float, str | None]], length: int) -> list[Interval]:
-    """Neither format knows overlaps or moments without length: words that touch are cut apart."""
+    """Return intervals of at least 1 ms without overlaps, as both formats require."""
     intervals: list[Interval] = []
-    reached = 0
+    last_end = 0
     for start, end, label in spans:
         text = UNWRITABLE.sub("", " ".join((label or "").split()))
-        first = max(round(1000 * start), reached)
+        first = max(round(1000 * start), last_end)
         last = min(max(round(1000 * end), first + 1), length)
         if text and last > first:
             intervals.append(Interval(first, last, text))
-            reached = last
+            last_end = last
     return intervals
 
 
 def to_eaf(analysis: Analysis) -> str:
-    """An ELAN document in EAF 3.0 that links the recording, looked for beside the document as well."""
+    """Return an ELAN document (EAF 3.0) that links the recording by its path and beside the document."""
     document = ElementTree.Element(
         "ANNOTATION_DOCUMENT",
         {
@@ -130,8 +130,8 @@ def _add_header(document: ElementTree.Element, path: str | None, annotations: in
 
 
 def _add_tiers(document: ElementTree.Element, layers: dict[str, list[Interval]]) -> None:
-    moments = sorted({time for spans in layers.values() for span in spans for time in span[:2]})
-    slots = {time: f"ts{number}" for number, time in enumerate(moments, start=1)}
+    times = sorted({time for spans in layers.values() for span in spans for time in span[:2]})
+    slots = {time: f"ts{number}" for number, time in enumerate(times, start=1)}
     order = _add(document, "TIME_ORDER")
     for time, slot in slots.items():
         _add(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(time))
@@ -157,7 +157,7 @@ def _add(parent: ElementTree.Element, name: str, **attributes: str) -> ElementTr
 
 
 def to_textgrid(analysis: Analysis) -> str:
-    """A Praat TextGrid in the long form: every tier covers the whole recording, gaps are empty."""
+    """Return a Praat TextGrid in long form; every tier covers the whole recording, with empty gaps."""
     length = duration_of(analysis)
     layers = {name: _filled(intervals, length) for name, intervals in tiers(analysis).items()}
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', ""]
@@ -175,12 +175,12 @@ def to_textgrid(analysis: Analysis) -> str:
 
 
 def _filled(intervals: list[Interval], length: int) -> list[Interval]:
-    """The intervals with empty ones between them, from zero to the end."""
+    """Return the intervals with empty ones between them, from zero to the end."""
     filled: list[Interval] = []
-    reached = 0
+    last_end = 0
     for interval in [*intervals, Interval(length, length, "")]:
-        if interval.start > reached:
-            filled.append(Interval(reached, interval.start, ""))
+        if interval.start > last_end:
+            filled.append(Interval(last_end, interval.start, ""))
         filled.append(interval)
-        reached = interval.end
+        last_end = interval.end
     return filled[:-1]

@@ -1,4 +1,4 @@
-"""What the page's timeline and curves are drawn from: plain numbers, few enough for hours of recording."""
+"""Compute the data behind the report's timeline and curves, small enough for hours of recording."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 from multimodal_fer.fusion.baseline import SOURCES, Change
 from multimodal_fer.types import Analysis, FaceTrack, Scores, mean_scores
 
-POINTS = 3000  # of one person's curve; a screen is hardly wider
-MOST_PEOPLE = 8  # lanes; those seen longest
-BREAK = 1.5  # seconds unseen after which a curve is broken
+POINTS = 3000  # per curve; more than a screen can show
+MAX_PEOPLE = 8  # shown in the timeline
+MAX_GAP = 1.5  # seconds without a face before a curve is interrupted
 
-SOURCE_NAMES = {"fused": "Together", "face": "Face", "voice": "Voice", "text": "Words"}
+SOURCE_NAMES = {"fused": "Combined", "face": "Face", "voice": "Voice", "text": "Text"}
 
 
 class Style(NamedTuple):
-    """How an emotion is drawn. Colour never stands alone: swatches are hatched and curves are dashed."""
+    """The look of an emotion; swatches are hatched and curves dashed, so colour never stands alone."""
 
     colour: str
     dash: str
 
 
-# Okabe and Ito (2008), the light ones darkened until they stand out 3:1 from white and from near-black.
+# Okabe and Ito (2008), the light ones darkened to a contrast of 3:1 on white and on near-black.
 STYLES = {
     "neutral": Style("#858b94", "solid"),
     "happiness": Style("#c08000", "solid"),
@@ -33,11 +33,10 @@ STYLES = {
     "fear": Style("#3f97d6", "dot"),
     "contempt": Style("#8c8200", "longdash"),
 }
-OTHERS = tuple(STYLES.values())  # for the labels of a bundle that this page does not know
 
 
 def style_labels(labels: Sequence[str]) -> dict[str, int]:
-    """The number of each label's style, which names its CSS class as well."""
+    """Return each label's style number (its place in `STYLES`); unknown labels get unused styles."""
     known = list(STYLES)
     free = [number for number, label in enumerate(known) if label not in labels]
     styled = {}
@@ -50,14 +49,14 @@ def style_labels(labels: Sequence[str]) -> dict[str, int]:
 
 
 def page_data(analysis: Analysis, changes: Sequence[Change] | None) -> dict[str, Any]:
-    """Everything the page's script needs. Scores are in thousandths, in the order of `labels`."""
+    """Return the data for the page's script; scores are in thousandths, in the order of `labels`."""
     labels = all_labels(analysis)
-    people = sorted(analysis.faces, key=lambda track: len(track.times), reverse=True)[:MOST_PEOPLE]
-    styles = style_labels(labels)
+    styles, looks = style_labels(labels), list(STYLES.values())
+    modalities = SOURCES[1:]
     return {
         "duration": round(analysis.duration, 3),
         "labels": labels,
-        "styles": [[styles[label], *OTHERS[styles[label]]] for label in labels],
+        "styles": [[styles[label], *looks[styles[label]]] for label in labels],
         "sources": {name: SOURCE_NAMES[name] for name in SOURCES},
         "segments": [
             {
@@ -68,12 +67,9 @@ def page_data(analysis: Analysis, changes: Sequence[Change] | None) -> dict[str,
                 "conflict": int(bool(segment.conflict)),
                 "scores": [
                     _thousandths(scores, labels)
-                    for scores in (
-                        segment.scores,
-                        *(segment.by_modality.get(name) for name in SOURCES[1:]),
-                    )
+                    for scores in (segment.scores, *map(segment.by_modality.get, modalities))
                 ],
-                "attention": [round(1000 * segment.attention.get(n, 0.0)) for n in SOURCES[1:]],
+                "attention": [round(1000 * segment.attention.get(n, 0.0)) for n in modalities],
             }
             for segment in analysis.segments
         ],
@@ -81,42 +77,46 @@ def page_data(analysis: Analysis, changes: Sequence[Change] | None) -> dict[str,
             [_hundredths(change.log_odds.get(name), labels) for name in SOURCES]
             for change in changes or ()
         ],
-        "people": [_curve(track, analysis.duration, labels) for track in people],
+        "people": [_curve(track, analysis.duration, labels) for track in people_shown(analysis)],
     }
 
 
 def all_labels(analysis: Analysis) -> list[str]:
-    """The bundle's labels, then those that only a face has."""
+    """Return the bundle's labels, then those that only the facial network has."""
     return list(dict.fromkeys([*analysis.labels, *analysis.face_labels]))
 
 
-def seconds_seen(track: FaceTrack) -> float:
-    """About how long a person was in the picture."""
-    steps = [after - before for before, after in pairwise(track.times) if after - before < BREAK]
-    return sum(steps)
+def people_shown(analysis: Analysis) -> list[FaceTrack]:
+    """Return the tracks that are visible longest, at most `MAX_PEOPLE`."""
+    return sorted(analysis.faces, key=seconds_visible, reverse=True)[:MAX_PEOPLE]
+
+
+def seconds_visible(track: FaceTrack) -> float:
+    """Return about how long a face was visible, in seconds."""
+    steps = (after - before for before, after in pairwise(track.times))
+    return sum(step for step in steps if step < MAX_GAP)
 
 
 def _curve(track: FaceTrack, duration: float, labels: Sequence[str]) -> dict[str, Any]:
-    """One person's scores through time: means over equal pieces, with a hole where they are not seen."""
+    """Return one face's mean scores over equal steps; a row of None interrupts the curve."""
     width = max(duration, 1e-6) / POINTS
     times: list[float] = []
     rows: list[list[int] | None] = []
-    reached, last = 0, None
-    while reached < len(track.times):
-        start = track.times[reached]
-        until = bisect_left(track.times, start + width, lo=reached + 1)
-        if last is not None and start - last > max(BREAK, 2 * width):
+    first, last = 0, None
+    while first < len(track.times):
+        start = track.times[first]
+        end = bisect_left(track.times, start + width, lo=first + 1)
+        if last is not None and start - last > max(MAX_GAP, 2 * width):
             times.append(round(last, 2))
             rows.append(None)
-        last = track.times[until - 1]
+        last = track.times[end - 1]
         times.append(round((start + last) / 2, 2))
-        rows.append(_thousandths(mean_scores(track.scores[reached:until]), labels))
-        reached = until
+        rows.append(_thousandths(mean_scores(track.scores[first:end]), labels))
+        first = end
     return {"id": track.id, "times": times, "scores": rows}
 
 
 def _thousandths(scores: Mapping[str, float] | None, labels: Sequence[str]) -> list[int] | None:
-    """Scores in the order of `labels`, those it does not have as 0; None where nothing was judged."""
     return [round(1000 * scores.get(label, 0.0)) for label in labels] if scores else None
 
 

@@ -1,25 +1,24 @@
-"""The moments worth watching first, each with a plain sentence on why."""
+"""Find the moments that are most worth watching, each with a sentence that says why."""
 
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from multimodal_fer.fusion.baseline import FUSED, Baseline
 from multimodal_fer.labels import PLEASANT, UNPLEASANT
 from multimodal_fer.types import Analysis, Scores, Segment, overall, strongest
 
-MOST = 5
-LEAST_SHIFT = 0.35  # of the probability that must move from one window to the next to be told
-MAX_GAP = 4.0  # seconds between windows that still follow each other
-DOUBTED = 0.5  # an unsure window counts half
-QUOTED = 90  # characters of what is said
-SEEMS = {"face": "the face looks", "voice": "the voice sounds", "text": "the words read"}
+MAX_MOMENTS = 5
+MIN_SHIFT = 0.35  # probability that moves between two segments before it counts as a change
+MAX_PAUSE = 4.0  # seconds between segments that are still compared with each other
+UNSURE_WEIGHT = 0.5  # of an unsure segment
+MAX_QUOTE = 90  # characters
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch worth watching; `first` is the number of its first window, `emotion` what to look for."""
+    """A stretch worth watching; `first` is the index of its first segment."""
 
     title: str
     start: float
@@ -32,36 +31,36 @@ class Moment:
 
 
 def find_moments(analysis: Analysis, baseline: Baseline | None = None) -> list[Moment]:
-    """At most five moments in time order, the strongest of each kind first to be chosen.
+    """Return at most five moments in time order, chosen from each kind in turn, strongest first.
 
-    With a baseline, unpleasant and pleasant stretches are those that stand out from the person's rest.
+    With a baseline, unpleasant and pleasant stretches are those that exceed it.
     """
     segments = analysis.segments
     kinds: list[list[Moment]] = [
-        _stretches(segments, "Unpleasant", UNPLEASANT, _at_rest(baseline, UNPLEASANT)),
+        _stretches(segments, "Unpleasant", UNPLEASANT, baseline),
         _conflicts(segments),
         _changes(segments),
-        _stretches(segments, "Pleasant", PLEASANT, _at_rest(baseline, PLEASANT)),
+        _stretches(segments, "Pleasant", PLEASANT, baseline),
         _surprises(segments),
     ]
     chosen: list[Moment] = []
-    for _ in range(MOST):
+    for _ in range(MAX_MOMENTS):
         for kind in kinds:
-            fresh = [moment for moment in kind if not _is_told(moment, chosen)]
-            if fresh and len(chosen) < MOST:
-                chosen.append(max(fresh, key=lambda moment: moment.strength))
+            new = [moment for moment in kind if not _is_covered(moment, chosen)]
+            if new and len(chosen) < MAX_MOMENTS:
+                chosen.append(max(new, key=lambda moment: moment.strength))
     return sorted(chosen, key=lambda moment: moment.start)
 
 
 def clock(seconds: float) -> str:
-    """A time as people write it: 1:05, or 1:02:05 from an hour on."""
+    """Format a time as 1:05, or 1:02:05 from an hour on."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _is_told(moment: Moment, chosen: Sequence[Moment]) -> bool:
-    """Whether a chosen moment begins in the same window, or is of the same kind and overlaps."""
+def _is_covered(moment: Moment, chosen: Sequence[Moment]) -> bool:
+    """Return true if a chosen moment has the same first segment, or the same title and overlaps."""
     return any(
         moment.first == other.first
         or (moment.title == other.title and moment.start < other.end and other.start < moment.end)
@@ -70,68 +69,62 @@ def _is_told(moment: Moment, chosen: Sequence[Moment]) -> bool:
 
 
 def _changes(segments: Sequence[Segment]) -> list[Moment]:
-    """Where the answer turns from one window to the next."""
     moments = []
     for number, (before, after) in enumerate(pairwise(segments), start=1):
-        if not before.scores or not after.scores or after.start - before.end > MAX_GAP:
+        if not before.scores or not after.scores or after.start - before.end > MAX_PAUSE:
             continue
         shift = 0.5 * sum(abs(after.scores[label] - before.scores[label]) for label in after.scores)
-        if shift < LEAST_SHIFT:
+        if shift < MIN_SHIFT:
             continue
-        sentence = f"{_turn(before, after)}{_quote([after])}"
-        trust = _trust(before) * _trust(after)
-        moments.append(_moment("Change", number, [after], sentence, shift * trust))
+        sentence = f"{_describe_change(before, after)}{_quote([after])}"
+        strength = shift * _weight(before) * _weight(after)
+        moments.append(_moment("Change", number, [after], sentence, strength))
     return moments
 
 
 def _stretches(
-    segments: Sequence[Segment], manner: str, labels: set[str], at_rest: float
+    segments: Sequence[Segment], manner: str, labels: set[str], baseline: Baseline | None
 ) -> list[Moment]:
-    """Runs of windows in which emotions of one manner outweigh everything else, or the person's rest."""
-    # Half-way between what is there at rest and certainty; without a baseline, one half.
-    level = (1 + at_rest) / 2
+    """Return runs of segments in which these emotions outweigh all others, or the baseline."""
+    # Half-way between the baseline and certainty; without a baseline, one half.
+    usual = baseline.rest[FUSED].scores if baseline else None
+    level = (1 + _sum(usual or {}, labels)) / 2
     moments = []
     for first, run in _runs(segments, lambda segment: _sum(segment.scores, labels) > level):
         means, total = overall(run), sum(segment.seconds for segment in run)
         mostly = strongest({label: means[label] for label in means if label in labels}) or ""
-        sentence = f"{_lasting(run)} mostly {mostly}, {means[mostly]:.0%} on average{_quote(run)}"
-        # Long and strong both count, but five minutes of slight dismay do not hide a burst of anger.
+        sentence = f"Mostly {mostly}{_lasting(run)}, {means[mostly]:.0%} on average{_quote(run)}"
+        # The square root and the cap keep a long, weak stretch from hiding a short, strong one.
         excess = (_sum(means, labels) - level) * min(total, 20.0) ** 0.5
-        trust = sum(_trust(segment) * segment.seconds for segment in run) / total
+        weight = sum(_weight(segment) * segment.seconds for segment in run) / total
         title = f"{manner} stretch"
-        moments.append(_moment(title, first, run, sentence, excess * trust, mostly))
+        moments.append(_moment(title, first, run, sentence, excess * weight, mostly))
     return moments
 
 
 def _conflicts(segments: Sequence[Segment]) -> list[Moment]:
-    """Windows whose modalities contradict each other."""
     moments = []
     for number, segment in enumerate(segments):
         if not segment.conflict:
             continue
         sides = []
         for manner, labels in (("pleasant", PLEASANT), ("unpleasant", UNPLEASANT)):
-            shares = {
-                name: _sum(scores, labels)
-                for name in segment.conflict
-                if (scores := segment.by_modality[name])
-            }
+            shares = {n: _sum(segment.by_modality[n] or {}, labels) for n in segment.conflict}
             name = max(shares, key=shares.__getitem__)
             scores = segment.by_modality[name] or {}
             mostly = strongest({label: scores[label] for label in scores if label in labels})
-            sides.append((shares[name], f"{SEEMS[name]} {manner} ({shares[name]:.0%}, {mostly})"))
-        sentence = f"{_capital(sides[0][1])} while {sides[1][1]}{_quote([segment])}"
+            sides.append((shares[name], f"{name} {manner} ({shares[name]:.0%}, mostly {mostly})"))
+        sentence = f"{_capital(sides[0][1])}, but {sides[1][1]}{_quote([segment])}"
         strength = min(sides[0][0], sides[1][0])
         moments.append(_moment("Modalities in conflict", number, [segment], sentence, strength))
     return moments
 
 
 def _surprises(segments: Sequence[Segment]) -> list[Moment]:
-    """Something was not as expected, pleasant or not."""
     return [
         _moment(
-            "Surprise", number, [segment], f"Expresses {_share(segment)}{_quote([segment])}",
-            segment.scores["surprise"] * _trust(segment),
+            "Surprise", number, [segment], f"{_capital(_share(segment))}{_quote([segment])}",
+            segment.scores["surprise"] * _weight(segment),
         )
         for number, segment in enumerate(segments)
         if segment.emotion == "surprise"
@@ -163,61 +156,48 @@ def _moment(
 def _runs(
     segments: Sequence[Segment], holds: Callable[[Segment], bool]
 ) -> list[tuple[int, list[Segment]]]:
-    """Unbroken runs of windows for which something holds, with the number of each one's first."""
-    runs: list[tuple[int, list[Segment]]] = []
-    for number, segment in enumerate(segments):
-        if not holds(segment):
-            continue
-        if runs and runs[-1][0] + len(runs[-1][1]) == number:
-            runs[-1][1].append(segment)
-        else:
-            runs.append((number, [segment]))
-    return runs
-
-
-def _at_rest(baseline: Baseline | None, labels: set[str]) -> float:
-    rest = baseline.rest[FUSED].scores if baseline else None
-    return _sum(rest or {}, labels)
+    """Return unbroken runs of segments that meet a condition, each with its first index."""
+    groups = groupby(enumerate(segments), key=lambda numbered: holds(numbered[1]))
+    runs = [list(group) for held, group in groups if held]
+    return [(run[0][0], [segment for _, segment in run]) for run in runs]
 
 
 def _sum(scores: Scores, labels: set[str]) -> float:
     return sum(scores.get(label, 0.0) for label in labels)
 
 
-def _trust(segment: Segment) -> float:
-    return DOUBTED if segment.unsure else 1.0
+def _weight(segment: Segment) -> float:
+    return UNSURE_WEIGHT if segment.unsure else 1.0
 
 
 def _share(segment: Segment) -> str:
     return f"{segment.emotion} ({segment.scores[segment.emotion or '']:.0%})"
 
 
-def _turn(before: Segment, after: Segment) -> str:
+def _describe_change(before: Segment, after: Segment) -> str:
     if before.emotion != after.emotion:
-        return f"Turns from {_share(before)} to {_share(after)}"
+        return f"From {_share(before)} to {_share(after)}"
     emotion = after.emotion or ""
-    grown = after.scores[emotion] > before.scores[emotion]
-    return (
-        f"{_capital(emotion)} {'rises' if grown else 'falls'} from {before.scores[emotion]:.0%} "
-        f"to {after.scores[emotion]:.0%}"
-    )
+    old, new = before.scores[emotion], after.scores[emotion]
+    verb = "rises" if new > old else "falls"
+    return f"{_capital(emotion)} {verb} from {old:.0%} to {new:.0%}"
 
 
 def _lasting(run: Sequence[Segment]) -> str:
     seconds = run[-1].end - run[0].start
-    if seconds < 1:  # a written answer has no time
-        return "Expresses"
-    return f"{clock(seconds)} minutes" if seconds >= 90 else f"{seconds:.0f} seconds of"
+    if seconds < 1:  # a written answer has no duration
+        return ""
+    return f" for {seconds:.0f} s" if seconds < 90 else f" for {seconds / 60:.0f} min"
 
 
 def _quote(run: Sequence[Segment]) -> str:
     text = next((segment.text for segment in run if segment.text), None)
-    if not text and run[0].end > run[0].start:
-        spoken = any(segment.spoken for segment in run)
-        return "; speech without recognised words." if spoken else "; no speech."
-    if not text:
+    if text:
+        return f": “{textwrap.shorten(text, MAX_QUOTE, placeholder=' …')}”"
+    if run[0].end == run[0].start:  # a written answer
         return "."
-    return f": “{textwrap.shorten(text, QUOTED, placeholder=' …')}”"
+    spoken = any(segment.spoken for segment in run)
+    return "; speech without recognised words." if spoken else "; no speech."
 
 
 def _capital(sentence: str) -> str:

@@ -1,4 +1,4 @@
-"""Small pictures of faces at given times, cut from the recording one picture at a time."""
+"""Cut small images of faces from a recording at given times."""
 
 import base64
 import os
@@ -14,48 +14,53 @@ from multimodal_fer.report.moments import Moment
 from multimodal_fer.types import FaceTrack, Image
 
 SIDE = 192  # pixels
-FACE_WIDTHS = 1.9  # of the picture around a face: hair and shoulders help to know whose it is
+FACE_WIDTHS = (
+    1.9  # side of the crop, in widths of the face: hair and shoulders help to recognise people
+)
 QUALITY = 82  # of JPEG, in per cent
 
 
-class Sighting(NamedTuple):
-    """Where a face is at one time: seconds, and its box in pixels of the upright picture."""
+class FaceBox(NamedTuple):
+    """A face at one time (seconds): its box in pixels of the upright frame."""
 
     time: float
     box: Sequence[float]
 
 
-def best_sighting(moment: Moment, tracks: Sequence[FaceTrack]) -> Sighting | None:
-    """The picture of a moment in which its person shows its emotion most; None without a face."""
+def clearest_face(moment: Moment, tracks: Sequence[FaceTrack]) -> FaceBox | None:
+    """Return the face that shows a moment's emotion most strongly; None without a face."""
     for track in tracks:
         if track.id == moment.face_id:
             first = bisect_left(track.times, moment.start)
             last = bisect_right(track.times, moment.end)
-            shown = range(first, last)
-            if shown:
-                best = max(shown, key=lambda n: track.scores[n].get(moment.emotion, 0.0))
-                return Sighting(track.times[best], track.boxes[best])
+            if first < last:
+                best = max(
+                    range(first, last), key=lambda n: track.scores[n].get(moment.emotion, 0.0)
+                )
+                return FaceBox(track.times[best], track.boxes[best])
     return None
 
 
 def cut_faces(
-    recording: str | os.PathLike[str], sightings: Sequence[Sighting | None]
+    recording: str | os.PathLike[str], faces: Sequence[FaceBox | None]
 ) -> list[str | None]:
-    """A JPEG data address for each sighting, None where it is None or past the recording's end.
+    """Return a JPEG data URL for each face; None for None and after the recording's end.
 
-    The recording is wound forward to each, so hours before a moment are not decoded; no picture is held.
+    The recording is searched to each time, so nothing before a moment is decoded.
     """
-    return [sighting and _picture_of(recording, sighting) for sighting in sightings]
+    return [face and _cut_face(recording, face) for face in faces]
 
 
-def _picture_of(recording: str | os.PathLike[str], sighting: Sighting) -> str | None:
-    for frame in iter_frames(recording, EVERY_PICTURE, start=sighting.time):
-        return _data_address(_crop(frame.image, sighting.box))
+def _cut_face(recording: str | os.PathLike[str], face: FaceBox) -> str | None:
+    for frame in iter_frames(recording, EVERY_PICTURE, start=face.time):
+        bgr = cv2.cvtColor(_crop(frame.image, face.box), cv2.COLOR_RGB2BGR)
+        data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+        return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
     return None
 
 
 def _crop(image: Image, box: Sequence[float]) -> Image:
-    """A square around a face, moved to lie within the picture."""
+    """Cut a square around a face, moved to lie within the frame."""
     left, top, right, bottom = box
     height, width = image.shape[:2]
     side = min(max(2, round(FACE_WIDTHS * (right - left))), height, width)
@@ -64,9 +69,3 @@ def _crop(image: Image, box: Sequence[float]) -> Image:
     square = numpy.ascontiguousarray(image[row : row + side, column : column + side])
     method = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
     return cv2.resize(square, (SIDE, SIDE), interpolation=method).astype(numpy.uint8, copy=False)
-
-
-def _data_address(image: Image) -> str:
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

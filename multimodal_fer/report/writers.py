@@ -1,6 +1,7 @@
-"""Write an answer as JSON, CSV tables, subtitles or annotations. Every file appears whole or not at all."""
+"""Write an answer as JSON, CSV tables, subtitles or annotations; each file whole or not at all."""
 
 import csv
+import html
 import io
 import json
 import os
@@ -11,44 +12,44 @@ from typing import Any
 from multimodal_fer.errors import OutputError
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.report.annotations import duration_of, to_eaf, to_textgrid
-from multimodal_fer.types import Analysis, Segment, verdict
+from multimodal_fer.types import Analysis, verdict
 from multimodal_fer.utils.files import prepare_folder, write_text
 
 
 def to_json(analysis: Analysis) -> str:
-    """The whole answer in schema 1; NaN can not occur."""
+    """Return the whole answer as JSON in schema 1; NaN cannot occur."""
     return record_json(analysis.to_dict())
 
 
 def record_json(record: Mapping[str, Any]) -> str:
-    """The same of an answer that is a record already."""
+    """Return the JSON of an answer that is already a dictionary."""
     return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_json_line(analysis: Analysis) -> str:
-    """The whole answer on one line, for several answers in one stream (JSON Lines)."""
+    """Return the whole answer on one line, for several answers in one stream (JSON Lines)."""
     return json.dumps(analysis.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def segments_csv(analysis: Analysis) -> str:
-    """A row per utterance or silent window, in tidy form for pandas or R."""
+    """Return a CSV with one row for each segment, in tidy form for pandas or R."""
     rows = ([analysis.path, *row] for row in segment_rows(analysis))
-    return table(["path", *segment_columns(analysis.labels)], rows)
+    return csv_text(["path", *segment_columns(analysis.labels)], rows)
 
 
 def segment_columns(labels: Sequence[str]) -> list[str]:
-    """Names of the values in each of `segment_rows`."""
+    """Return the names of the columns of `segment_rows`."""
     columns = ["start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict"]
     columns += [f"score_{label}" for label in labels]
     return columns + [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
 
 
 def segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
-    """The values of each segment."""
+    """Yield the values of each segment."""
+    plain = ("start", "end", "spoken", "text", "face_id", "emotion", "unsure")
     for segment in (segment.to_dict() for segment in analysis.segments):
         yield [
-            *(segment[name] for name in ("start", "end", "spoken", "text", "face_id")),
-            *(segment[name] for name in ("emotion", "unsure")),
+            *(segment[name] for name in plain),
             "+".join(segment["conflict"]),
             *(segment["scores"].get(label) for label in analysis.labels),
             *(segment["attention"].get(name) for name in MODALITIES),
@@ -57,15 +58,15 @@ def segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
 
 
 def frames_csv(analysis: Analysis) -> str:
-    """A row per picture looked at and face in it; a picture without a face is a row with a reason."""
+    """Return a CSV with one row for each face in each frame; a frame without a face has a reason."""
     columns = ["path", "time", "face_id", "left", "top", "right", "bottom", "emotion"]
     columns += [*(f"score_{label}" for label in analysis.face_labels), "reason"]
-    return table(columns, _frame_rows(analysis))
+    return csv_text(columns, _frame_rows(analysis))
 
 
 def _frame_rows(analysis: Analysis) -> Iterator[list[Any]]:
     answer = analysis.to_dict()
-    seen = {
+    faces = {
         (track["id"], time): [track["id"], *box, emotion, *scores]
         for track in answer["faces"]
         for time, box, emotion, scores in zip(
@@ -74,17 +75,15 @@ def _frame_rows(analysis: Analysis) -> Iterator[list[Any]]:
     }
     frames = answer["frames"]
     blank = [None] * (6 + len(analysis.face_labels))
-    for time, faces, reason in zip(
-        frames["times"], frames["faces"], frames["reasons"], strict=True
-    ):
-        if not faces:
+    for time, ids, reason in zip(frames["times"], frames["faces"], frames["reasons"], strict=True):
+        if not ids:
             yield [analysis.path, time, *blank, reason]
-        for number in faces:
-            yield [analysis.path, time, *seen[number, time], None]
+        for number in ids:
+            yield [analysis.path, time, *faces[number, time], None]
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """CSV text with a heading line."""
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a CSV with a heading line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -93,7 +92,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def to_srt(analysis: Analysis) -> str:
-    """SubRip subtitles: the emotion in brackets, then the words."""
+    """Return SubRip subtitles: the emotion in brackets, then the words."""
     cues = [
         f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{line}\n"
         for number, (start, end, line) in enumerate(_cues(analysis), start=1)
@@ -102,9 +101,9 @@ def to_srt(analysis: Analysis) -> str:
 
 
 def to_vtt(analysis: Analysis) -> str:
-    """WebVTT subtitles: the emotion in brackets, then the words."""
+    """Return WebVTT subtitles: the emotion in brackets, then the words."""
     cues = [
-        f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(line)}\n"
+        f"{_clock(start, '.')} --> {_clock(end, '.')}\n{html.escape(line, quote=False)}\n"
         for start, end, line in _cues(analysis)
     ]
     return "\n".join(["WEBVTT\n", *cues])
@@ -112,13 +111,10 @@ def to_vtt(analysis: Analysis) -> str:
 
 def _cues(analysis: Analysis) -> Iterator[tuple[float, float, str]]:
     for segment in analysis.segments:
-        if segment.emotion or segment.text:
-            line = " ".join(part for part in (_tag(segment), segment.text) if part)
+        tag = f"[{verdict(segment)}]" if segment.emotion else ""
+        line = " ".join(filter(None, (tag, segment.text)))
+        if line:
             yield segment.start, segment.end, line
-
-
-def _tag(segment: Segment) -> str:
-    return f"[{verdict(segment)}]" if segment.emotion else ""
 
 
 def _clock(seconds: float, point: str) -> str:
@@ -128,11 +124,7 @@ def _clock(seconds: float, point: str) -> str:
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
 
 
-def _escaped(line: str) -> str:
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-# Name of a format → the files it consists of.
+# Name of a format → file ending → function that returns the file's text.
 FORMATS: dict[str, dict[str, Callable[[Analysis], str]]] = {
     "json": {".json": to_json},
     "csv": {".segments.csv": segments_csv, ".frames.csv": frames_csv},
@@ -141,16 +133,16 @@ FORMATS: dict[str, dict[str, Callable[[Analysis], str]]] = {
     "eaf": {".eaf": to_eaf},
     "textgrid": {".TextGrid": to_textgrid},
 }
-TIMED = ("eaf", "textgrid")  # need a duration, which a written answer has not
+TIMED = ("eaf", "textgrid")  # need a duration, which a written answer lacks
 
 
 def write(
     analysis: Analysis, folder: str | os.PathLike[str], stem: str, formats: Sequence[str]
 ) -> list[Path]:
-    """Write one answer in several formats as `folder/stem.*`; returns the files.
+    """Write one answer in several formats as `folder/stem.*` and return the files.
 
     ELAN and Praat need a duration, so a written answer gets no file for them.
-    Raises `OutputError` where the folder cannot be written; earlier files stay complete.
+    Raises `OutputError` if a file cannot be written; files written before stay complete.
     """
     folder = prepare_folder(folder)
     written = []
@@ -158,28 +150,32 @@ def write(
         if name in TIMED and duration_of(analysis) == 0:
             continue
         for ending, render in FORMATS[name].items():
-            path = folder / f"{stem}{ending}"
-            try:
-                write_text(path, render(analysis))
-            except OSError as error:
-                raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
-            written.append(path)
+            written.append(folder / f"{stem}{ending}")
+            write_output(written[-1], render(analysis))
     return written
 
 
-def name_outputs(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """A stem for each input: its own, or its whole name where two inputs share a stem.
+def write_output(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; raise `OutputError` if it cannot be written."""
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
 
-    Raises `OutputError` where even the whole names are equal: one answer would replace the other.
+
+def name_outputs(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Return an output name for each input: its stem, or its whole name if two inputs share a stem.
+
+    Raises `OutputError` if two whole names are equal, because one answer would replace the other.
     """
     stems = [Path(path).stem for path in paths]
-    stems = [
+    names = [
         stem if stems.count(stem) == 1 else Path(path).name
         for stem, path in zip(stems, paths, strict=True)
     ]
-    doubled = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if doubled:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
         raise OutputError(
-            f"several inputs are named {', '.join(doubled)}; analyse them into different folders"
+            f"several inputs are named {', '.join(duplicates)}; write them into different folders"
         )
-    return stems
+    return names

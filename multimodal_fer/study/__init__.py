@@ -1,4 +1,4 @@
-"""Whole folders of sessions: answers, reports, tables, agreement and an index, by one worker or many."""
+"""Analyse folders of sessions: answers, reports, tables, agreement and an index page."""
 
 from multimodal_fer.study.study import Outcome, run_study
 

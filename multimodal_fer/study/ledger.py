@@ -1,7 +1,7 @@
-"""What of a study is finished: answers on disk, each tied to the file, settings and weights it came from.
+"""Keep track of a study's finished answers on disk.
 
-An answer counts only if the ledger's entry beside it names the same content, settings, bundle and package
-version, and the answer's own hash. Both are written whole or not at all, so a run may end at any moment.
+An answer is finished if the entry beside it names the same file content, settings, bundle and package
+version, and the answer's own hash. Both are written whole or not at all, so a run may end at any time.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ class Ledger:
     Parameters
     ----------
     results : the folder
-    setup : what workers are told
-    bundle, speech : what the bundle and the speech model are, whatever they are called
+    setup : the settings of the workers
+    bundle, speech : hashes or names that identify the bundle and the speech model
     """
 
     def __init__(self, results: Path, setup: Setup, bundle: str, speech: str) -> None:
@@ -45,7 +45,7 @@ class Ledger:
         self.settings = {"text": text, "audio": text | media, "video": text | media}
 
     def key(self, session: Session) -> str:
-        """Hash of a file's content and all that its answer depends on. Raises `MediaError`."""
+        """Return a hash of all that an answer depends on; raise `MediaError` if the file is unreadable."""
         path = self.recording(session.file)
         try:
             content = file_hash(path)
@@ -55,7 +55,7 @@ class Ledger:
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def about(self) -> dict[str, str]:
-        """The settings, for people."""
+        """Return the settings for the index page."""
         named = {**self.settings["video"], "bundle": Path(self.setup.bundle).name}
         del named["package"]
         return {
@@ -63,7 +63,7 @@ class Ledger:
         }
 
     def is_finished(self, session: Session, key: str) -> bool:
-        """Whether the answer on disk is the one that would come out again, with all that belongs to it."""
+        """Return true if the answer on disk has this key and everything that belongs to it exists."""
         try:
             entry = json.loads(self._entry(session.file).read_text(encoding="utf-8"))
             same = entry["key"] == key and entry["answer"] == file_hash(self.answer(session.file))
@@ -73,7 +73,7 @@ class Ledger:
         return same and not (wants_video and not self.video(session.file).exists())
 
     def finish(self, file: str, key: str, record: dict[str, Any]) -> None:
-        """Keep an answer. Raises `OutputError`, as where the disk is full."""
+        """Write an answer and its entry; raise `OutputError` if they cannot be written."""
         path, entry = self.answer(file), self._entry(file)
         pictures = bool(record["frames"]["times"])
         try:
@@ -87,7 +87,7 @@ class Ledger:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
 
     def load(self, file: str) -> Analysis:
-        """Read a finished answer back."""
+        """Read a finished answer."""
         return Analysis.from_dict(json.loads(self.answer(file).read_text(encoding="utf-8")))
 
     def answer(self, file: str) -> Path:
@@ -96,36 +96,37 @@ class Ledger:
     def report(self, file: str) -> Path:
         return self.results / SESSIONS / f"{file}.html"
 
-    def left_over(self, files: set[str]) -> list[str]:
-        """Sessions with a finished answer whose file is gone."""
-        folder = self.results / FINISHED
-        known = (path.relative_to(folder).as_posix() for path in folder.rglob("*.json"))
-        return sorted({name.removesuffix(".json") for name in known} - files)
-
     def video(self, file: str) -> Path:
         return video_of(self.results / VIDEOS, file)
 
     def recording(self, file: str) -> Path:
         return Path(self.setup.folder, file)
 
-    def is_reported(self, file: str, *about: Any) -> bool:
-        """Whether the report on disk was made of this answer and of all that `about` names."""
+    def left_over(self, files: set[str]) -> list[str]:
+        """Return the sessions with a finished answer whose file is not among `files`."""
+        folder = self.results / FINISHED
+        known = (path.relative_to(folder).as_posix() for path in folder.rglob("*.json"))
+        return sorted({name.removesuffix(".json") for name in known} - files)
+
+    def is_reported(self, file: str, *inputs: Any) -> bool:
+        """Return true if the report on disk was made from this answer and these inputs."""
         try:
-            made_of = self._reported(file).read_text(encoding="utf-8")
+            digest = self._report_entry(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return False
-        return self.report(file).exists() and made_of == self._made_of(file, about)
+        return self.report(file).exists() and digest == self._report_digest(file, inputs)
 
-    def report_finished(self, file: str, *about: Any) -> None:
-        write_text(self._reported(file), self._made_of(file, about))
+    def report_finished(self, file: str, *inputs: Any) -> None:
+        """Note that the report was made from this answer and these inputs."""
+        write_text(self._report_entry(file), self._report_digest(file, inputs))
 
-    def _made_of(self, file: str, about: Sequence[Any]) -> str:
+    def _report_digest(self, file: str, inputs: Sequence[Any]) -> str:
         link = os.path.relpath(self.recording(file), self.report(file).parent)
-        parts = [__version__, file_hash(self.answer(file)), link, *map(repr, about)]
+        parts = [__version__, file_hash(self.answer(file)), link, *map(repr, inputs)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def _entry(self, file: str) -> Path:
         return self.results / FINISHED / f"{file}.json"
 
-    def _reported(self, file: str) -> Path:
+    def _report_entry(self, file: str) -> Path:
         return self.results / FINISHED / f"{file}.report"

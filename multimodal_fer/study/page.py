@@ -1,26 +1,23 @@
-"""The index of a study: one self-contained page with all sessions beside each other, linked."""
+"""Write the index of a study: one page with all sessions side by side and links to their reports."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from multimodal_fer import __version__
-from multimodal_fer.errors import MultimodalFerError, OutputError
+from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.labels import MODALITIES
-from multimodal_fer.study.agreement import FEW, Agreement
+from multimodal_fer.report.writers import write_output
+from multimodal_fer.study.agreement import MIN_SEGMENTS, Agreement
 from multimodal_fer.study.sessions import Problem, Session
 from multimodal_fer.types import Analysis
-from multimodal_fer.utils.files import write_text
 
-STRIP = 220  # pixels: how wide a session is drawn, however long it is
+STRIP_WIDTH = 220  # pixels of every session, however long it is
 
 
 class Piece(NamedTuple):
-    """One segment in a strip: where it starts and how wide it is, in pixels, and what it expresses."""
+    """One segment in a session's strip; left and width in pixels."""
 
     left: float
     width: float
@@ -49,7 +46,7 @@ class Row(NamedTuple):
 def row_of(
     session: Session, analysis: Analysis, notable: int | None, report: str, video: str | None
 ) -> Row:
-    """What the page says of one session; `notable` counts segments beyond the participant's calm."""
+    """Return the row of one session; `notable` counts segments above the participant's baseline."""
     return Row(
         session=session,
         duration=analysis.duration,
@@ -67,27 +64,28 @@ def row_of(
 
 
 def link(path: str) -> str:
-    """A relative address that stays one, whatever a file is called."""
+    """Return a relative address that stays relative whatever the file is called."""
     return "./" + quote(path)
 
 
 def _pieces(analysis: Analysis) -> list[Piece]:
-    scale = STRIP / analysis.duration if analysis.duration else 0.0
+    scale = STRIP_WIDTH / analysis.duration if analysis.duration else 0.0
     pieces = []
     for segment in analysis.segments:
-        left = segment.start * scale
-        width = (segment.end - segment.start) * scale if scale else STRIP
-        what = segment.emotion or "nothing to judge"
-        when = f"{segment.start:.1f}–{segment.end:.1f} s: " if scale else ""
-        title = f"{when}{what}{' (unsure)' if segment.unsure else ''}. {segment.text or ''}".strip()
-        pieces.append(
-            Piece(round(left, 1), round(width, 1), segment.emotion, segment.unsure, title)
-        )
+        left = round(segment.start * scale, 1)
+        width = round((segment.end - segment.start) * scale, 1) if scale else STRIP_WIDTH
+        time = f"{segment.start:.1f}–{segment.end:.1f} s: " if scale else ""
+        emotion = f"{segment.emotion or 'no score'}{' (unsure)' if segment.unsure else ''}"
+        text = segment.text or ""
+        if not text and scale:
+            text = "Speech without recognised words." if segment.spoken else "No speech."
+        title = f"{time}{emotion}. {text}".strip()
+        pieces.append(Piece(left, width, segment.emotion, segment.unsure, title))
     return pieces
 
 
 def check_pages() -> None:
-    """Raise `MultimodalFerError` where what pages are made with is not installed."""
+    """Raise `MultimodalFerError` if the libraries for pages are not installed."""
     try:
         import jinja2
         import plotly
@@ -109,56 +107,40 @@ def write_index(
     tables: Sequence[str],
     about: Mapping[str, Any],
 ) -> None:
-    """Write the page, whole or not at all; it requests nothing. Raises `OutputError`."""
-    from jinja2 import Environment, StrictUndefined
+    """Write the page, whole or not at all; it loads nothing. Raises `OutputError`."""
+    from multimodal_fer.report.page import render_page, style_classes
 
-    from multimodal_fer.report.figures import SOURCE_NAMES, STYLES, style_labels
-
-    here = files(__package__ or "") / "templates"
-    script, style, template = (
-        here.joinpath(f"index.{ending}").read_text("utf-8") for ending in ("js", "css", "html.j2")
-    )
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": "{:.0%}".format, "clock": _clock}
-    swatches = "".join(f".e{n}{{--c:{s.colour}}}" for n, s in enumerate(STYLES.values()))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    text = environment.from_string(template).render(
+    text = render_page(
+        files(__package__ or "") / "templates",
+        "index",
+        {"percent": "{:.0%}".format, "clock": _clock},
         name=name,
         rows=rows,
         grid=_grid(rows),
         problems=problems,
         agreement=agreement,
-        few=FEW,
+        min_segments=MIN_SEGMENTS,
         labels=labels,
-        classes={label: f"e{number}" for label, number in style_labels(labels).items()},
+        classes=style_classes(labels),
         modalities=MODALITIES,
-        names=SOURCE_NAMES,
         more=list(rows[0].session.more) if rows else [],
         tables=tables,
         about=about,
-        strip=STRIP,
-        version=__version__,
-        script=script,
-        style=style + swatches,
-        policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        "img-src data:; base-uri 'none'; form-action 'none'",
+        strip=STRIP_WIDTH,
     )
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_output(path, text)
 
 
 def _grid(rows: Sequence[Row]) -> dict[str, Any]:
-    """Participants by tasks, each cell with its sessions."""
-    participants = list(dict.fromkeys(row.session.participant for row in rows))
-    tasks = sorted({row.session.task for row in rows})
+    """Return the sessions of each participant and task."""
     cells: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         cells.setdefault((row.session.participant, row.session.task), []).append(row)
-    return {"participants": sorted(participants), "tasks": tasks, "cells": cells}
+    return {
+        "participants": sorted({participant for participant, _ in cells}),
+        "tasks": sorted({task for _, task in cells}),
+        "cells": cells,
+    }
 
 
 def _clock(seconds: float) -> str:

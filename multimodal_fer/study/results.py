@@ -1,10 +1,11 @@
-"""Reports, tables and the index of a study, from the answers on disk: an interruption changes nothing."""
+"""Write the reports, the tables and the index of a study from the answers on disk."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from multimodal_fer.errors import MultimodalFerError, OutputError
 from multimodal_fer.fusion.baseline import FUSED, Baseline, change, resting
+from multimodal_fer.report.writers import csv_text, write_output
 from multimodal_fer.study import tables
 from multimodal_fer.study.agreement import Pairs, agreement_table, emotions_of, measure
 from multimodal_fer.study.ledger import Ledger
@@ -17,11 +18,11 @@ Say = Callable[[str], None]
 
 @dataclass
 class Gathered:
-    """What tables and index are made of, collected session by session: whole answers are not kept."""
+    """The contents of the tables and the index, collected session by session to save memory."""
 
     segments: tables.Table
     sessions: tables.Table
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...]
     rows: list[Row] = field(default_factory=list)
     pairs: dict[str, list[Pairs]] = field(default_factory=dict)
 
@@ -34,30 +35,32 @@ def write_results(
     faces: bool,
     say: Say,
 ) -> list[Problem]:
-    """Write all that people read; returns the problems that came up with reports.
+    """Write reports, tables and index, and return the problems with reports.
 
-    `sessions` are those with a finished answer, `problems` what happened to the others.
+    `sessions` have a finished answer; `problems` are those of the other files.
     """
-    pages = _can_make_pages(say)
-    later: list[Problem] = []
+    pages = _can_write_pages(say)
+    new_problems: list[Problem] = []
     by_participant: dict[str, list[Session]] = {}
     for session in sessions:
         by_participant.setdefault(session.participant, []).append(session)
-    gathered = Gathered(tables.segment_table((), ()), tables.session_table((), ()))
+    more = tuple(sessions[0].more) if sessions else ()
+    labels = ledger.load(sessions[0].file).labels if sessions else ()
+    gathered = Gathered(
+        tables.segment_table(more, labels), tables.session_table(more, labels), labels
+    )
     for name in sorted(by_participant):
         answers = [(session, ledger.load(session.file)) for session in by_participant[name]]
-        if not gathered.labels:
-            gathered = _empty(*answers[0])
         baseline = resting([analysis for _, analysis in answers])
         for session, analysis in answers:
             if pages and (problem := _report(session, analysis, baseline, ledger, faces)):
-                later.append(problem)
+                new_problems.append(problem)
             _gather(session, analysis, baseline, ledger, gathered)
-    _write_all(gathered, sorted([*problems, *later]), ledger, pages=pages, say=say)
-    return later
+    _write_all(gathered, sorted([*problems, *new_problems]), ledger, pages=pages, say=say)
+    return new_problems
 
 
-def _can_make_pages(say: Say) -> bool:
+def _can_write_pages(say: Say) -> bool:
     try:
         check_pages()
     except MultimodalFerError as error:
@@ -66,17 +69,10 @@ def _can_make_pages(say: Say) -> bool:
     return True
 
 
-def _empty(session: Session, analysis: Analysis) -> Gathered:
-    more, labels = tuple(session.more), analysis.labels
-    return Gathered(
-        tables.segment_table(more, labels), tables.session_table(more, labels), labels=labels
-    )
-
-
 def _report(
     session: Session, analysis: Analysis, baseline: Baseline, ledger: Ledger, faces: bool
 ) -> Problem | None:
-    """Write one session's report, unless it was made of the same before."""
+    """Write one session's report unless it is up to date."""
     from multimodal_fer.report.page import write_report
 
     if ledger.is_reported(session.file, baseline, faces):
@@ -88,7 +84,7 @@ def _report(
     except OutputError:
         raise
     except MultimodalFerError as error:
-        return Problem(session.file, f"its report cannot be made ({error})")
+        return Problem(session.file, f"its report cannot be written ({error})")
     ledger.report_finished(session.file, baseline, faces)
     return None
 
@@ -101,7 +97,7 @@ def _gather(
     gathered.pairs.setdefault(session.participant, []).append(emotions_of(analysis))
     notable = None
     if FUSED in baseline.known:
-        notable = sum(bool(moved.notable[FUSED]) for moved in change(analysis, baseline))
+        notable = sum(bool(delta.notable[FUSED]) for delta in change(analysis, baseline))
     report, video = (
         path.relative_to(ledger.results).as_posix()
         for path in (ledger.report(session.file), ledger.video(session.file))
@@ -121,12 +117,12 @@ def _write_all(
         "errors.csv": tables.error_table(problems),
     }
     for name, content in written.items():
-        tables.write_csv(results / name, content)
+        write_output(results / name, csv_text(content.columns, content.rows))
     names = list(written)
     if tables.write_parquet(results / "segments.parquet", gathered.segments):
         names.insert(1, "segments.parquet")
     else:
-        (results / "segments.parquet").unlink(missing_ok=True)  # it would be of an earlier run
+        (results / "segments.parquet").unlink(missing_ok=True)  # it belongs to an earlier run
         say("segments.parquet is not written: it needs pyarrow; pip install pyarrow")
     if pages:
         sessions = [pairs for one in gathered.pairs.values() for pairs in one]

@@ -1,4 +1,4 @@
-"""Which sessions a folder holds, and whose they are: named by their files and folders, or by a table."""
+"""Find the sessions in a folder and their participants and tasks, from file names or from a table."""
 
 import csv
 import io
@@ -20,8 +20,8 @@ COLUMNS = ("file", "participant", "task")
 IDENTIFIER = re.compile(r"[^\W\d_]*[ _-]?\d+")
 # P03_checkout, P03-task2, P03 checkout.
 NAMED = re.compile(rf"({IDENTIFIER.pattern})[ _-]+(\S.*)")
-# "task2" numbers a task, not a person.
-TASKS = {
+# With a number, such as task2, these name a task, not a participant.
+TASKS = (
     "task",
     "question",
     "q",
@@ -32,11 +32,11 @@ TASKS = {
     "recording",
     "video",
     "audio",
-}
+)
 
 
 class Session(NamedTuple):
-    """One recording or written answer. `file` is relative to the study's folder, with slashes."""
+    """One recording or written answer; `file` is relative to the study's folder, with slashes."""
 
     file: str
     participant: str
@@ -45,19 +45,20 @@ class Session(NamedTuple):
 
     @property
     def kind(self) -> str:
+        """Return "video", "audio" or "text"."""
         ending = Path(self.file).suffix.lower()
         return "text" if ending == TEXT else "audio" if ending in AUDIO else "video"
 
 
 class Problem(NamedTuple):
-    """A file or folder that gave no answer, and why, in a sentence."""
+    """A file or folder without an answer, and the reason as a sentence."""
 
     file: str
     reason: str
 
 
 class Found(NamedTuple):
-    """The sessions of a folder in the order of their names, what could not be looked into, and notes."""
+    """The sessions of a folder in the order of their names, problems with other files, and notes."""
 
     sessions: list[Session]
     problems: list[Problem]
@@ -68,30 +69,29 @@ def find_sessions(
     folder: str | os.PathLike[str],
     table: str | os.PathLike[str] | None = None,
     *,
-    without: Sequence[Path] = (),
+    exclude: Sequence[Path] = (),
 ) -> Found:
     """Search a folder and its subfolders for recordings and written answers.
 
     Parameters
     ----------
-    folder : hidden files and folders in it are left out, and so are files that are neither video, audio
-        nor `.txt`
-    table : a CSV with the columns file, participant, task; further columns are carried into the results.
-        Files that it does not name are named by `name_session`
-    without : folders not to search, such as the results of an earlier run
+    folder : hidden files and folders are skipped, and so are files that are not video, audio or `.txt`
+    table : a CSV with the columns file, participant, task; further columns are copied into the results.
+        Files that are not in the table are named by `name_session`
+    exclude : folders to skip, such as the results of an earlier run
 
     Raises
     ------
     MediaError
-        no such folder, or nothing in it
+        the folder does not exist or has no sessions
     DataError
-        a table that cannot be used
+        the table cannot be used
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise MediaError(f"{folder}: expected a folder of sessions; check the spelling")
+        raise MediaError(f"{folder}: expected a folder of sessions, found none; check the spelling")
     rows = {} if table is None else read_table(table)
-    skipped = [*without, *([] if table is None else [Path(table)])]
+    skipped = [*exclude, *([] if table is None else [Path(table)])]
     files, problems, ignored = _walk(folder, {path.resolve() for path in skipped})
     if not files:
         reason = f" ({problems[0].file}: {problems[0].reason})" if problems else ""
@@ -103,24 +103,24 @@ def find_sessions(
     sessions = [named.get(file) or name_session(file)._replace(more=blank) for file in files]
     notes = []
     if ignored:
-        notes.append(f"left out, being neither video, audio nor .txt: {ignored} in all")
+        notes.append(f"files skipped (not video, audio or .txt): {ignored}")
     if table is not None:
-        name, lacking = Path(table).name, sorted(set(named) - set(files))
-        reason = f"named in {name}, but no such file is in the folder"
-        problems += [Problem(file, reason) for file in lacking]
-        unnamed = len(set(files) - set(named))
-        if unnamed:
-            notes.append(f"named by their files, as {name} does not: {unnamed} in all")
+        name, missing = Path(table).name, sorted(set(named) - set(files))
+        reason = f"listed in {name}, but the folder has no such file"
+        problems += [Problem(file, reason) for file in missing]
+        unlisted = len(set(files) - set(named))
+        if unlisted:
+            notes.append(f"files not listed in {name}, named by their file names: {unlisted}")
     return Found(sessions, problems, notes)
 
 
 def name_session(file: str) -> Session:
-    """Participant and task by the names of a file and its folders.
+    """Return a session with the participant and task that its file and folder names give.
 
     `P03_checkout.mp4`, `P03-task2.wav` and `P03 checkout.txt` name both: letters and digits, then a space,
     hyphen or underscore, then the task. In `P03/checkout.mp4` the folder names the participant, in
-    `checkout/P03.mp4` the task. Where nothing looks like a number of a person, the folder that holds the
-    file names the participant, or what stands before the first underscore or hyphen does.
+    `checkout/P03.mp4` the task. If no name looks like a participant's number, the participant is the
+    file's folder or, without a folder, the part before the first underscore or hyphen.
     """
     path = Path(file)
     stem, parents = path.stem, path.parent.parts
@@ -145,19 +145,21 @@ def _is_task(name: str) -> bool:
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, Session]:
-    """File → session, from a CSV with the columns file, participant, task, and any others."""
+    """Read the sessions by file from a CSV with the columns file, participant, task and any others.
+
+    Raises `DataError` if the table cannot be used.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: expected a CSV in UTF-8, but it cannot be read ({error})"
         ) from None
-    heading = text.partition("\n")[0]  # spreadsheets of some countries write semicolons
+    heading = text.partition("\n")[0]  # spreadsheet programs of some countries write semicolons
     delimiter = ";" if heading.count(";") > heading.count(",") else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     found = tuple(reader.fieldnames or ())
-    lacking = [name for name in COLUMNS if name not in found]
-    if lacking or len(set(found)) < len(found):
+    if not set(COLUMNS) <= set(found) or len(set(found)) < len(found):
         raise DataError(
             f"{path}: expected the columns {', '.join(COLUMNS)}, each once; found {', '.join(found)}"
         )
@@ -166,41 +168,41 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Session]:
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
-                    f"{path}: line {reader.line_num} has not as many fields as the heading; "
-                    "put fields that hold commas into quotes"
+                    f"{path}: line {reader.line_num} has more or fewer fields than the heading; "
+                    "put fields that contain commas into quotes"
                 )
             file = row["file"].strip().replace("\\", "/").removeprefix("./")
             if file in rows:
-                raise DataError(f"{path}: names {file} twice; keep one of the lines")
+                raise DataError(f"{path}: lists {file} twice; keep one of the lines")
             more = {name: value for name, value in row.items() if name not in COLUMNS}
             rows[file] = Session(file, row["participant"].strip(), row["task"].strip(), more)
     except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num} is no CSV ({error})") from None
+        raise DataError(f"{path}: line {reader.line_num} is not valid CSV ({error})") from None
     if not rows:
-        raise DataError(f"{path}: names no file; write a line for each session under the heading")
+        raise DataError(f"{path}: lists no file; write a line for each session under the heading")
     return rows
 
 
-def _walk(folder: Path, without: set[Path]) -> tuple[list[str], list[Problem], int]:
+def _walk(folder: Path, exclude: set[Path]) -> tuple[list[str], list[Problem], int]:
+    """Return the files of all sessions, problems, and the number of other files."""
     files: list[str] = []
     problems: list[Problem] = []
     ignored = 0
 
-    def cannot(error: OSError) -> None:
+    def note_problem(error: OSError) -> None:
         place = Path(error.filename).relative_to(folder).as_posix()
-        problems.append(
-            Problem(place, f"cannot be looked into ({error.strerror}); check its permissions")
-        )
+        reason = f"the folder cannot be opened ({error.strerror}); check its permissions"
+        problems.append(Problem(place, reason))
 
-    for place, folders, names in os.walk(folder, onerror=cannot):
+    for place, folders, names in os.walk(folder, onerror=note_problem):
         here = Path(place)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and (here / name).resolve() not in without
-        )
+
+        def is_skipped(name: str, here: Path = here) -> bool:
+            return name.startswith(".") or (here / name).resolve() in exclude
+
+        folders[:] = sorted(name for name in folders if not is_skipped(name))
         for name in names:
-            if name.startswith(".") or (here / name).resolve() in without:
+            if is_skipped(name):
                 continue
             file = (here / name).relative_to(folder).as_posix()
             if Path(name).suffix.lower() not in KNOWN:
@@ -208,21 +210,20 @@ def _walk(folder: Path, without: set[Path]) -> tuple[list[str], list[Problem], i
             elif os.path.isfile(here / name):
                 files.append(file)
             else:
-                problems.append(
-                    Problem(file, "is no file that can be read, as a broken link is not")
-                )
+                reason = "cannot be read: it is a broken link or a special file"
+                problems.append(Problem(file, reason))
     return sorted(files), problems, ignored
 
 
 def _match(
     rows: Mapping[str, Session], files: Sequence[str], table: str | os.PathLike[str] | None
 ) -> dict[str, Session]:
-    """File → its line of the table; a bare name will do where one file alone has it."""
+    """Return the table's session of each file; a bare name is enough if only one file has it."""
     named: dict[str, Session] = {}
     for row, session in rows.items():
         alike = [file for file in files if file.rsplit("/", 1)[-1] == row]
         file = alike[0] if row not in files and len(alike) == 1 else row
         if file in named:
-            raise DataError(f"{table}: names {file} twice; keep one of the lines")
+            raise DataError(f"{table}: lists {file} twice; keep one of the lines")
         named[file] = session._replace(file=file)
     return named

@@ -1,8 +1,11 @@
-"""A folder of sessions in; answers, reports, tables, an index out. It may end at any moment and goes on."""
+"""Run a study: analyse a folder of sessions and write answers, reports, tables and an index.
+
+A run may be interrupted at any time; the next run continues.
+"""
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: where the index is, how many sessions were answered now and before, and problems."""
+    """The index page of a run, the number of sessions analysed now and kept from before, and problems."""
 
     index: Path
     answered: int
@@ -49,31 +52,31 @@ def run_study(
     device: str = "auto",
     say: Say = lambda _: None,
 ) -> Outcome:
-    """Analyse all sessions of a folder; those finished by an earlier run are kept.
+    """Analyse all sessions of a folder; sessions finished by an earlier run are kept.
 
     Processes are spawned, so a script that calls this needs `if __name__ == "__main__":`.
 
     Parameters
     ----------
-    folder : searched with its subfolders; see `find_sessions` for what is taken and how it is named
-    results : folder for all that is written
+    folder : the folder of the sessions, searched with its subfolders; see `find_sessions`
+    results : the folder for everything that is written
     participants : a CSV with the columns file, participant, task and any others
-    workers : processes, each with models of its own
-    pool : where they run: `run_local`, or a `Cluster`
-    faces : whether pictures of faces are put into the reports
-    video : whether annotated videos are written as well
-    most_errors : end the run when more files than this have failed
+    workers : number of processes, each with its own models
+    pool : `run_local`, or a `Cluster`
+    faces : put images of faces into the reports
+    video : also write annotated videos
+    most_errors : stop if more files than this have failed
     bundle, speech_model, engine, language, frame_rate, face, device : as for `Analyzer`
-    say : takes lines of progress
+    say : receives lines of progress
 
     Raises
     ------
     MultimodalFerError
-        nothing can be done at all: no session, unknown weights, results that cannot be written. What is
-        wrong with single files is in the outcome's `problems`, and in errors.csv
+        no session was found, the weights are unknown, or the results cannot be written. Problems with
+        single files are in the outcome's `problems` and in errors.csv
     """
     folder, results = Path(folder), prepare_folder(results)
-    found = find_sessions(folder, participants, without=[results])
+    found = find_sessions(folder, participants, exclude=[results])
     if found.sessions:
         check_columns(found.sessions[0].more)
     for note in found.notes:
@@ -96,15 +99,18 @@ def run_study(
     keys, waiting = _plan(found, ledger, problems)
     kept = len(keys) - len(waiting)
     if kept:
-        say(f"{kept} of {len(found.sessions)} sessions are finished already")
+        say(f"{kept} of {len(found.sessions)} sessions are already finished")
     left = ledger.left_over({session.file for session in found.sessions})
     if left:
         say(
-            f"{len(left)} answers are of files that are gone, such as {left[0]}; delete them by hand"
+            f"the results hold {len(left)} answers whose files no longer exist, such as {left[0]}; "
+            "delete them by hand if you do not need them"
         )
     if all(session.kind == "text" for session in waiting):
-        setup = replace(setup, speech_model="none")  # not worth loading
-    _work_off(waiting, keys, setup, ledger, pool, workers, problems, most_errors, say)
+        setup = replace(setup, speech_model="none")  # texts need none, and loading takes time
+    if waiting:
+        replies = pool([session.file for session in waiting], setup, workers)
+        problems += _collect(replies, waiting, keys, ledger, most_errors, say)
     failed = {problem.file for problem in problems}
     done = [session for session in found.sessions if session.file not in failed]
     problems += write_results(done, problems, ledger, faces=faces, say=say)
@@ -113,7 +119,7 @@ def run_study(
 
 
 def _speech_identity(name: str) -> str:
-    """The speech model by its content where it lies here, so that another one of this name is told apart."""
+    """Return a name or, for a local file, a hash that identifies the speech model."""
     place = Path(name)
     if name == "auto":
         return "tiny.en" if find_offline_folders() else "none"
@@ -126,73 +132,68 @@ def _speech_identity(name: str) -> str:
 def _plan(
     found: Found, ledger: Ledger, problems: list[Problem]
 ) -> tuple[dict[str, str], list[Session]]:
-    """The key of each file, and the sessions that have no finished answer, the largest first."""
+    """Return the key of each file, and the sessions without a finished answer."""
     keys: dict[str, str] = {}
     waiting: list[tuple[int, Session]] = []
     for session in found.sessions:
-        path = Path(ledger.setup.folder, session.file)
+        path = ledger.recording(session.file)
         try:
             keys[session.file] = ledger.key(session)
             if not ledger.is_finished(session, keys[session.file]):
                 waiting.append((path.stat().st_size, session))
         except (MultimodalFerError, OSError) as error:
             problems.append(Problem(session.file, str(error).removeprefix(f"{path}: ")))
-    # The largest first: else the last file may keep one worker busy while the others have nothing to do.
+    # The largest first, so that no worker is left with a long file while the others are idle.
     waiting.sort(key=lambda pair: (-pair[0], pair[1].file))
     return keys, [session for _, session in waiting]
 
 
-def _work_off(
+def _collect(
+    replies: Iterable[Reply],
     waiting: Sequence[Session],
     keys: dict[str, str],
-    setup: Setup,
     ledger: Ledger,
-    pool: Pool,
-    workers: int,
-    problems: list[Problem],
     most_errors: int | None,
     say: Say,
-) -> None:
-    """Let the workers answer what is not finished, and keep each answer as it comes."""
-    if not waiting:
-        return
-    clock = Clock([Path(setup.folder, session.file) for session in waiting])
-    failed = 0
-    for reply in pool([session.file for session in waiting], setup, workers):
+) -> list[Problem]:
+    """Write each answer as it arrives, and return the files that failed."""
+    progress = Progress({session.file: ledger.recording(session.file) for session in waiting})
+    failed: list[Problem] = []
+    for reply in replies:
         if reply.record is not None:
             ledger.finish(reply.file, keys[reply.file], reply.record)
         else:
-            failed += 1
-            problems.append(Problem(reply.file, reply.error or "no answer"))
-        say(clock.tell(Path(setup.folder, reply.file), _describe(reply)))
-        if most_errors is not None and failed > most_errors:
+            failed.append(Problem(reply.file, reply.error or "no answer"))
+        say(progress.line(reply.file, _describe(reply)))
+        if most_errors is not None and len(failed) > most_errors:
             raise DataError(
-                f"{failed} files failed, the last one {reply.file} ({reply.error}); "
-                "answers that were finished are kept"
+                f"{len(failed)} files failed, the last one {reply.file} ({reply.error}); "
+                "finished answers are kept"
             )
+    return failed
 
 
 def _describe(reply: Reply) -> str:
     if reply.error is not None:
         return f"{reply.file}: failed: {reply.error}"
-    emotion = (reply.record or {})["emotion"] or "nothing to judge"
-    return f"{reply.file}: {emotion}" + "".join(f"; {note}" for note in reply.notes)
+    emotion = (reply.record or {})["emotion"] or "no score"
+    return "; ".join([f"{reply.file}: {emotion}", *reply.notes])
 
 
-class Clock:
-    """How far a run is, and how long the rest may take, judged by the sizes of the files."""
+class Progress:
+    """The progress of a run; the remaining time is estimated from the sizes of the files."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.sizes = {path: path.stat().st_size + 1 for path in paths}
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self.sizes = {file: path.stat().st_size + 1 for file, path in paths.items()}
         self.total = sum(self.sizes.values())
         self.done = self.count = 0
         self.start = time.monotonic()
 
-    def tell(self, path: Path, what: str) -> str:
-        """A line of progress after one more file."""
-        self.done += self.sizes[path]
+    def line(self, file: str, text: str) -> str:
+        """Return a line of progress after one more file."""
+        self.done += self.sizes[file]
         self.count += 1
-        head = f"[{self.count}/{len(self.sizes)}] {what}"
+        head = f"[{self.count}/{len(self.sizes)}] {text}"
         seconds = (time.monotonic() - self.start) * (self.total - self.done) / self.done
         left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
         return head if self.count == len(self.sizes) else f"{head} (about {left} left)"

@@ -1,4 +1,4 @@
-"""Answers made by hand for the tests of reports: as many windows and people as a test asks for."""
+"""Make answers for the tests of reports, with any number of segments and people."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -22,17 +22,17 @@ HARMFUL = (
 
 
 def scores(labels=OPEN7, **strong: float) -> Scores:
-    """The named scores; what is left is shared by the other labels."""
-    left = (1 - sum(strong.values())) / (len(labels) - len(strong))
-    return {label: strong.get(label, left) for label in labels}
+    """Return the named scores; the other labels share the rest."""
+    rest = (1 - sum(strong.values())) / (len(labels) - len(strong))
+    return {label: strong.get(label, rest) for label in labels}
 
 
-def segment(start, end, fused, *, said=None, face_id: int | None = 0, unsure=False, **by_modality):
+def segment(start, end, fused, *, words=None, face_id: int | None = 0, unsure=False, **by_modality):
     present = [name for name in MODALITIES if by_modality.get(name)]
     return Segment(
         start=start,
         end=end,
-        text=said,
+        text=words,
         face_id=face_id,
         emotion=strongest(fused),
         unsure=unsure,
@@ -53,8 +53,8 @@ def answer(
     segments, *, path: str | Path | None = "clip.mp4", duration=None, faces=(), **more
 ) -> Analysis:
     duration = max(s.end for s in segments) if duration is None else duration
-    seen = {number: track.id for track in faces for number, _ in enumerate(track.times)}
-    rows = tuple(FrameRow(n / 5.0, (who,), None) for n, who in seen.items())
+    visible = {number: track.id for track in faces for number, _ in enumerate(track.times)}
+    rows = tuple(FrameRow(n / 5.0, (face,), None) for n, face in visible.items())
     return Analysis(
         path=None if path is None else str(path),
         bundle="open7@0123456789ab",
@@ -73,21 +73,21 @@ def answer(
 
 
 def eventful(path: str | Path = "clip.mp4", **more) -> Analysis:
-    """A minute with a conflict, an angry stretch, a surprise, and a change to happiness."""
+    """Return a minute with a conflict, an angry stretch, a surprise and a change to happiness."""
     calm = scores(neutral=0.8)
     smile, angry = scores(happiness=0.9), scores(anger=0.7)
     return answer(
         [
-            segment(0, 6, calm, face=calm, said="First I opened the page."),
-            segment(6, 12, calm, face=smile, said=HARMFUL, text=angry),
-            segment(12, 18, scores(neutral=0.5), face=smile, voice=calm, said="What a mess."),
+            segment(0, 6, calm, face=calm, words="First I opened the page."),
+            segment(6, 12, calm, face=smile, words=HARMFUL, text=angry),
+            segment(12, 18, scores(neutral=0.5), face=smile, voice=calm, words="What a mess."),
             segment(18, 24, angry, face=angry, voice=angry),
             segment(24, 30, angry, face=angry, voice=angry, unsure=True),
             segment(30, 36, scores(surprise=0.7), face=scores(surprise=0.7)),
             segment(36, 40, {}, face_id=None),
             segment(40, 46, calm, face=calm, face_id=1),
-            segment(46, 52, smile, face=smile, said="Ah, there it is!"),
-            segment(52, 60, scores(neutral=0.6), face=calm, said="Done."),
+            segment(46, 52, smile, face=smile, words="Ah, there it is!"),
+            segment(52, 60, scores(neutral=0.6), face=calm, words="Done."),
         ],
         path=path,
         **more,
@@ -96,7 +96,7 @@ def eventful(path: str | Path = "clip.mp4", **more) -> Analysis:
 
 @lru_cache(maxsize=1)
 def long_session(hours: float) -> Analysis:
-    """Windows of four seconds and two people at five pictures a second, for as many hours."""
+    """Return segments of four seconds and two people at five frames per second."""
     random = numpy.random.default_rng(0)
     count = round(hours * 900)
 
@@ -109,10 +109,10 @@ def long_session(hours: float) -> Analysis:
     )  # fmt: skip
     segments = [
         segment(
-            4.0 * n, 4.0 * n + 4, fused, face=face, voice=voice, text=words if n % 3 else None,
-            said=f"Sentence number {n} of this session.",
+            4.0 * n, 4.0 * n + 4, fused, face=face, voice=voice, text=text if n % 3 else None,
+            words=f"Sentence number {n} of this session.",
         )
-        for n, (fused, face, voice, words) in enumerate(columns)
+        for n, (fused, face, voice, text) in enumerate(columns)
     ]  # fmt: skip
     people = [track(0, 4.0 * count), track(1, 4.0 * count)]
     for person in people:

@@ -1,4 +1,4 @@
-"""The report as a file: what it says, what it must not let in, and what it leaves out."""
+"""Check the report as a file: its content, its safety, and what it leaves out."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ from multimodal_fer.analyzer import Analyzer
 from multimodal_fer.errors import MediaError, MultimodalFerError, OutputError
 from multimodal_fer.fusion.baseline import resting
 from multimodal_fer.labels import FER_PLUS
-from multimodal_fer.report.figures import POINTS, STYLES, page_data, seconds_seen, style_labels
+from multimodal_fer.report.figures import POINTS, STYLES, page_data, seconds_visible, style_labels
 from multimodal_fer.report.moments import clock, find_moments
 from multimodal_fer.report.page import write_report
 from multimodal_fer.types import Analysis
@@ -120,7 +120,7 @@ def test_a_small_recording_can_be_put_into_the_page(tmp_path, monkeypatch):
     source = str(page.all("audio")[0]["src"])
     assert base64.b64decode(source.partition("base64,")[2]) == recording.read_bytes()
     monkeypatch.setattr("multimodal_fer.report.page.EMBED_LIMIT", 1000)
-    with pytest.raises(OutputError, match="too much to put into a page"):
+    with pytest.raises(OutputError, match="too much to embed in a page"):
         written(analysis, tmp_path, embed=True)
 
 
@@ -137,8 +137,8 @@ def test_faces_are_cut_at_their_moments_or_not_at_all(tmp_path, sample_answer):
     assert without.all("video") and len(without.data["segments"]) == len(sample_answer.segments)
 
 
-def test_a_thumbnail_shows_the_picture_of_its_time(tmp_path):
-    """The picture turns from dark to bright; the moment is in the bright part."""
+def test_a_thumbnail_shows_the_frame_of_its_time(tmp_path):
+    """Check it with a recording that turns from dark to bright, and a moment in the bright part."""
     import cv2
     import numpy
 
@@ -162,7 +162,7 @@ def test_a_thumbnail_shows_the_picture_of_its_time(tmp_path):
 
 def test_a_written_answer_has_no_player_and_no_time(tmp_path):
     written_answer = answer(
-        [segment(0, 0, scores(anger=0.8), text=scores(anger=0.8), said="I gave up & left.")],
+        [segment(0, 0, scores(anger=0.8), text=scores(anger=0.8), words="I gave up & left.")],
         path=None,
         duration=0.0,
     )
@@ -172,7 +172,7 @@ def test_a_written_answer_has_no_player_and_no_time(tmp_path):
     assert "not found" not in page.text and len(page.text) < 100_000  # Plotly stays out
 
 
-def test_a_recording_that_is_gone_is_said_not_hidden(tmp_path):
+def test_a_missing_recording_is_reported(tmp_path):
     page = written(eventful(tmp_path / "gone.mp4"), tmp_path)
     assert "was not found" in page.text and not page.all("video")
     with pytest.raises(MediaError, match="no such file"):
@@ -181,7 +181,7 @@ def test_a_recording_that_is_gone_is_said_not_hidden(tmp_path):
 
 def test_an_answer_with_nothing_in_it(tmp_path):
     page = written(Analysis(None, "open7@0", ()), tmp_path)
-    assert "could be judged" in page.text
+    assert "No emotion could be scored" in page.text
 
 
 def test_warnings_coverage_and_doubt_are_shown(tmp_path):
@@ -189,26 +189,26 @@ def test_warnings_coverage_and_doubt_are_shown(tmp_path):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.text))
     for expected in (
         "no face between 36.0 s and 40.0 s",
-        "9 of 10 passages judged, 1 of them unsure",
-        "not what this person feels",
+        "9 of 10 segments scored, 1 of them unsure",
+        "They do not measure what this person feels",
         "open7@0123456789ab",
-        "face ≠ words",
+        "face ≠ text",
     ):
         assert expected in text
     assert re.search(r"Face ?90% ?\d+%", text)
 
 
-def test_moments_are_told_in_order_with_what_happened():
-    told = {moment.title: moment for moment in find_moments(eventful())}
-    assert set(told) >= {"Unpleasant stretch", "Modalities in conflict", "Surprise", "Change"}
-    stretch = told["Unpleasant stretch"]
+def test_moments_are_in_order_with_what_happened():
+    titled = {moment.title: moment for moment in find_moments(eventful())}
+    assert set(titled) >= {"Unpleasant stretch", "Modalities in conflict", "Surprise", "Change"}
+    stretch = titled["Unpleasant stretch"]
     assert (stretch.start, stretch.end, stretch.emotion) == (18, 30, "anger")
-    assert stretch.sentence.startswith("12 seconds of mostly anger, 70% on average")
+    assert stretch.sentence.startswith("Mostly anger for 12 s, 70% on average")
     assert stretch.sentence.endswith("Partly unsure.")
-    conflict = told["Modalities in conflict"]
+    conflict = titled["Modalities in conflict"]
     assert conflict.start == 6
     assert conflict.sentence.startswith(
-        "The face looks pleasant (90%, happiness) while the words read unpleasant (85%, anger)"
+        "Face pleasant (90%, mostly happiness), but text unpleasant (85%, mostly anger)"
     )
     found = find_moments(eventful())
     assert len(found) == 5
@@ -221,8 +221,8 @@ def test_a_calm_recording_has_no_moments():
     assert find_moments(answer([segment(4 * n, 4 * n + 4, calm) for n in range(9)])) == []
 
 
-def test_with_a_rest_known_a_sad_looking_face_is_no_unpleasant_stretch():
-    """At rest this face scores 60 % sadness: only what stands out from that is a moment."""
+def test_with_a_baseline_a_sad_looking_face_is_no_unpleasant_stretch():
+    """Check it with a face that scores 60 % sadness at rest: only what exceeds that is a moment."""
     usual, sad = scores(sadness=0.6, neutral=0.3), scores(sadness=0.93)
     windows = [
         segment(4 * n, 4 * n + 4, sad if n == 20 else usual, face=sad if n == 20 else usual)
@@ -246,19 +246,19 @@ def test_changes_stand_beside_raw_scores(tmp_path):
     assert page.data["segments"][20]["scores"][0] == [50, 50, 50, 50, 700, 50, 50, 0]
     assert page.data["changes"][0][0] == [0] * 7 + [None]  # contempt is the face's own label
     assert page.data["changes"][20][0][4] > 200  # hundredths of log-odds
-    assert re.search(r"anger ×\d+\.\d of rest", page.text)
+    assert re.search(r"anger ×\d+\.\d vs\. baseline", page.text)
     assert "from 80 calm seconds of 84" in page.text
-    assert "Against this person" not in written(analysis, tmp_path).text
+    assert "Comparison with this person" not in written(analysis, tmp_path).text
 
 
-def test_a_rest_that_is_unknown_changes_nothing_and_says_so(tmp_path):
+def test_an_unknown_baseline_changes_nothing_and_says_so(tmp_path):
     short = answer([segment(0, 4, scores(neutral=0.8))])
     page = written(short, tmp_path, baseline=resting([short]))
     assert page.data["changes"] == [[None] * 4] and "are needed" in page.text
-    assert " of rest</span>" not in page.text
+    assert " vs. baseline</span>" not in page.text
 
 
-def test_people_have_curves_that_stop_where_they_are_not_seen():
+def test_curves_stop_where_a_person_is_not_visible():
     person = track(0, 10.0)
     for column in (person.times, person.boxes, person.scores):
         del column[10:30]  # from 2 s to 6 s
@@ -268,7 +268,15 @@ def test_people_have_curves_that_stop_where_they_are_not_seen():
     hole = curve["scores"].index(None)
     assert curve["times"][hole - 1] <= curve["times"][hole] <= 2.0 < 6.0 <= curve["times"][hole + 1]
     assert curve["scores"][0][0] == 700 and len(curve["scores"][0]) == len(FER_PLUS)
-    assert seconds_seen(person) == pytest.approx(5.6)
+    assert seconds_visible(person) == pytest.approx(5.6)
+
+
+def test_people_have_one_order_in_list_and_curves(tmp_path):
+    often, long = track(0, 4.0), track(1, 12.0, rate=1.0)
+    often.times[:] = [2.0 * n for n in range(len(often.times))]  # more frames, but never for long
+    page = written(answer([segment(0, 40, scores(neutral=0.8))], faces=(often, long)), tmp_path)
+    assert [person["id"] for person in page.data["people"]] == [1, 0]
+    assert re.findall(r"<option value=\"\d\">person (\d)", page.text) == ["1", "0"]
 
 
 def test_every_label_has_a_look_of_its_own():
@@ -287,7 +295,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("paper", ["#ffffff", "#14171c"])
 def test_colours_stand_out_in_light_and_dark(paper):
-    """WCAG 2.2, 1.4.11: 3:1 for what has to be seen."""
+    """Check the contrast of 3:1 that WCAG 2.2, 1.4.11 requires."""
     for label, style in STYLES.items():
         light, dark = sorted((luminance(paper), luminance(style.colour)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 3, label

@@ -1,6 +1,6 @@
-"""The report in a real browser: clicking and keys seek, nothing is requested, dark mode and print work.
+"""Check the report in a real browser: clicks and keys seek, nothing is requested, dark mode and print work.
 
-Needs Chromium, its driver and selenium; skipped with a reason where one is missing.
+Needs Chromium, its driver and selenium; skipped with a reason if one is missing.
 """
 
 import base64
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Browser:
-    """A page in headless Chromium, and what it asked for and complained of since it was opened."""
+    """A page in headless Chromium, with its requests and console messages since it was opened."""
 
     def __init__(self) -> None:
         options = webdriver.ChromeOptions()
@@ -42,7 +42,7 @@ class Browser:
         service = webdriver.ChromeService(executable_path=DRIVER)
         self.driver = webdriver.Chrome(options=options, service=service)
         self.requested: list[str] = []
-        self.complaints: list[str] = []
+        self.messages: list[str] = []
 
     def open(self, page: Path, *, width: int = 1300, dark: bool = False) -> None:
         self.command(
@@ -52,7 +52,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
         self.driver.get(page.as_uri())
-        self.requested, self.complaints = [], []
+        self.requested, self.messages = [], []
 
     def command(self, name: str, **settings: Any) -> Any:
         return self.driver.execute_cdp_cmd(name, settings)
@@ -73,22 +73,22 @@ class Browser:
         return self.driver.find_element("css selector", selector)
 
     def press(self, *keys: str) -> None:
-        """Keys that go to whatever has the focus."""
+        """Send keys to the element with the focus."""
         webdriver.ActionChains(self.driver).send_keys(*keys).perform()
 
     def check_quiet(self) -> None:
-        """Nothing left the machine, and the console is empty."""
+        """Check that nothing was requested from a network and the console is empty."""
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 self.requested.append(message["params"]["request"]["url"])
             elif message["method"] == "Network.webSocketCreated":
                 self.requested.append(message["params"]["url"])
-        self.complaints += [entry["message"] for entry in self.driver.get_log("browser")]
+        self.messages += [entry["message"] for entry in self.driver.get_log("browser")]
         assert self.requested, "the log of requests is empty: it would prove nothing"
-        foreign = [url for url in self.requested if not url.startswith(("file:", "data:", "blob:"))]
-        assert foreign == []
-        assert self.complaints == []
+        remote = [url for url in self.requested if not url.startswith(("file:", "data:", "blob:"))]
+        assert remote == []
+        assert self.messages == []
 
 
 @pytest.fixture(scope="session")
@@ -100,16 +100,16 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def page(tmp_path_factory) -> Path:
-    """A report of made-up answers over the sample recording of 14.8 s, with two people."""
+    """Write a report of made-up answers over the sample recording of 14.8 s, with two people."""
     folder = tmp_path_factory.mktemp("report")
     recording = Path(shutil.copy(SAMPLE, folder / "a & b #1.mp4"))
     calm, angry, smile = scores(neutral=0.8), scores(anger=0.7), scores(happiness=0.9)
     windows = [
-        segment(0, 2, calm, face=calm, said="First I opened the page."),
-        segment(2, 4.5, angry, face=angry, said="<script>alert(1)</script> it said."),
+        segment(0, 2, calm, face=calm, words="First I opened the page."),
+        segment(2, 4.5, angry, face=angry, words="<script>alert(1)</script> it said."),
         segment(4.5, 7, angry, face=angry, unsure=True),
-        segment(8, 11, calm, face=smile, text=angry, said="Great, it is gone."),
-        segment(11, 14, smile, face=smile, said="Ah, there it is!"),
+        segment(8, 11, calm, face=smile, text=angry, words="Great, it is gone."),
+        segment(11, 14, smile, face=smile, words="Ah, there it is!"),
     ]
     people = (track(0, 14.0), track(1, 6.0, emotion="happiness"))
     analysis = answer(windows, path=recording, duration=14.8, faces=people)
@@ -140,27 +140,25 @@ def test_a_click_on_a_moment_seeks(opened: Browser):
     opened.check_quiet()
 
 
-def test_a_click_on_what_was_said_seeks_and_marks_it(opened: Browser):
-    opened.find("#rows button[data-window='3']").click()
+def test_a_click_on_a_segment_seeks_and_marks_it(opened: Browser):
+    opened.find("#rows button[data-segment='3']").click()
     opened.wait(f"Math.abs({TIME} - 8) < 0.05")
     marked = opened.driver.find_elements("css selector", "#rows li.current")
     assert len(marked) == 1 and "Great, it is gone." in marked[0].text
-    assert (
-        marked[0].find_element("css selector", "button").get_attribute("aria-current") is not None
-    )
+    assert marked[0].find_element("css selector", "button").get_attribute("aria-current") == "true"
     table = opened.run(f"return {NOW}")
-    assert "modalities in conflict" in table and "Face, counted 50%" in table
+    assert "modalities in conflict" in table and "Face, contribution 50%" in table
 
 
-def test_what_was_said_is_shown_not_run(opened: Browser):
+def test_recognised_words_are_shown_not_run(opened: Browser):
     assert "<script>alert(1)</script> it said." in opened.find("#rows").text
 
 
-def test_the_passage_that_is_played_is_marked(opened: Browser):
+def test_the_segment_that_is_played_is_marked(opened: Browser):
     opened.run(
         "const p = document.getElementById('player'); p.muted = true; p.currentTime = 1.5; p.play()"
     )
-    opened.wait("document.querySelector('#rows li.current button').dataset.window === '1'")
+    opened.wait("document.querySelector('#rows li.current button').dataset.segment === '1'")
     at = opened.run(f"const p = document.getElementById('player'); p.pause(); return {TIME}")
     assert at >= 1.95
     head = opened.run("return parseFloat(document.getElementById('head').style.left)")
@@ -178,7 +176,7 @@ def test_a_click_on_the_timeline_and_on_the_curves_seeks(opened: Browser):
             element, round(offset), 20
         ).click().perform()
         opened.wait(f"Math.abs({TIME} - {0.6 * 14.8}) < 0.1")
-        opened.find("#rows button[data-window='0']").click()
+        opened.find("#rows button[data-segment='0']").click()
         opened.wait(f"{TIME} < 0.05")
     opened.check_quiet()
 
@@ -197,7 +195,7 @@ def test_everything_can_be_done_by_keyboard(opened: Browser):
     opened.press(keys.HOME)
     opened.wait(f"{TIME} < 0.05")
     assert opened.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    # The transcript is one stop of the Tab key; arrows walk in it, Enter seeks.
+    # The Tab key reaches one row of the transcript; arrow keys move between rows, Enter seeks.
     stops = opened.run("return document.querySelectorAll('#rows button[tabindex=\"0\"]').length")
     assert stops == 1
     opened.run("document.querySelector('#rows button[tabindex=\"0\"]').focus()")
@@ -296,21 +294,21 @@ def test_a_recording_that_the_browser_cannot_play(browser: Browser, tmp_path: Pa
     recording.write_bytes(b"no recording any more")
     browser.open(target)
     browser.wait("!document.getElementById('unplayable').hidden")
-    browser.find("#rows button[data-window='8']").click()
+    browser.find("#rows button[data-segment='8']").click()
     assert "Ah, there it is!" in browser.find("#rows li.current").text
     assert "0:46" in browser.find("#where").text
 
 
-def test_a_page_under_the_policy_runs_no_stranger(browser: Browser, page: Path, tmp_path: Path):
-    """Were markup ever let in, the browser would still refuse to run it or to send anything."""
+def test_the_policy_blocks_injected_markup(browser: Browser, page: Path, tmp_path: Path):
+    """Check that injected markup would neither run nor send anything."""
     text = page.read_text(encoding="utf-8")
-    strange = tmp_path / "strange.html"
-    intruder = (
+    injected = tmp_path / "injected.html"
+    markup = (
         "<script>window.ran = true</script><img src=x onerror='window.ran = true'>"
         "<img src='http://127.0.0.1:9/pixel.png'>"
     )
-    strange.write_text(text.replace("<main>", f"<main>{intruder}"), encoding="utf-8")
-    browser.open(strange)
+    injected.write_text(text.replace("<main>", f"<main>{markup}"), encoding="utf-8")
+    browser.open(injected)
     browser.wait(CURVES)
     assert browser.run("return window.ran === undefined")
     refused = " ".join(entry["message"] for entry in browser.driver.get_log("browser"))
@@ -323,7 +321,7 @@ def test_a_page_under_the_policy_runs_no_stranger(browser: Browser, page: Path, 
 
 
 def test_two_hours_stay_quick(browser: Browser, tmp_path: Path):
-    """Generous limits: the test machine may be busy with other work."""
+    """Check the speed with generous limits, because the machine may be busy."""
     target = write_report(long_session(2.0), tmp_path / "long.html")
     browser.open(target)
     loaded = browser.run(
@@ -332,7 +330,7 @@ def test_two_hours_stay_quick(browser: Browser, tmp_path: Path):
     browser.wait(CURVES, 60)
 
     def delay(number: int) -> float:
-        """Milliseconds from a click to the next painted picture."""
+        """Return the milliseconds from a click to the next painted frame."""
         return browser.driver.execute_async_script(
             "const [number, done] = arguments, row = document.querySelectorAll('#rows button')[number];"
             "const start = performance.now(); row.click();"

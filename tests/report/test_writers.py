@@ -1,4 +1,4 @@
-"""Tables and subtitles from an answer made by hand."""
+"""Check tables, subtitles and annotation files of answers made by hand."""
 
 import csv
 import io
@@ -98,7 +98,7 @@ def test_an_answer_comes_back_from_its_json(answer):
 
 @pytest.fixture
 def spoken():
-    """An answer with everything that annotation files trip over."""
+    """Return an answer with everything that is difficult for annotation files."""
     words = [("No,", 0.2, 0.5), ('"ne\x00ver"', 0.45, 0.45), ("<&>", 0.45, 1.9), ("żółć", 1.9, 2.0)]
     tracks = (
         FaceTrack(
@@ -145,7 +145,7 @@ def test_elan_file_as_another_program_reads_it(spoken, tmp_path):
 
 
 def test_elan_file_has_the_structure_of_its_schema(spoken):
-    """Order of elements, required attributes, and references that lead somewhere (EAF 3.0)."""
+    """Check the order of elements, required attributes and references (EAF 3.0)."""
     root = ElementTree.fromstring(report_annotations.to_eaf(spoken).encode())
     order = ["HEADER", "TIME_ORDER", *["TIER"] * len(TIERS), "LINGUISTIC_TYPE", *["CONSTRAINT"] * 4]
     assert [child.tag for child in root] == order
@@ -168,7 +168,7 @@ def test_praat_file_as_another_program_reads_it(spoken, tmp_path):
     grid = praat.TextGrid(str(path))
     tiers = {tier.name: list(tier.get_intervals()) for tier in grid.get_tiers()}
     assert list(tiers) == TIERS
-    for intervals in tiers.values():  # from end to end, without a hole
+    for intervals in tiers.values():  # from end to end, without gaps
         assert intervals[0][0] == 0.0 and intervals[-1][1] == 2.0
         assert all(before[1] == after[0] for before, after in pairwise(intervals))
         assert all(start < end for start, end, _ in intervals)
@@ -178,7 +178,7 @@ def test_praat_file_as_another_program_reads_it(spoken, tmp_path):
     assert 'text = "No, ""never"" <&>"' in path.read_text(encoding="utf-8")
 
 
-def test_a_written_answer_has_no_times_to_annotate(tmp_path):
+def test_a_written_answer_has_no_annotation_files(tmp_path):
     written = Analysis(
         path="a.txt", bundle="b", labels=LABELS, segments=(segment(0, 0, "so", "anger", 1.0),)
     )

@@ -1,4 +1,4 @@
-"""A folder of sessions in, tables and pages out: named rightly, restartable, and no bad file stops it."""
+"""Check studies: names of sessions, tables, pages, interrupted runs, unreadable files and workers."""
 
 import csv
 import json
@@ -27,7 +27,13 @@ from multimodal_fer.errors import (
     WeightsError,
 )
 from multimodal_fer.study import run_study
-from multimodal_fer.study.agreement import FEW, agreement_table, cohen_kappa, emotions_of, measure
+from multimodal_fer.study.agreement import (
+    MIN_SEGMENTS,
+    agreement_table,
+    cohen_kappa,
+    emotions_of,
+    measure,
+)
 from multimodal_fer.study.sessions import find_sessions, name_session, read_table
 from multimodal_fer.study.workers.job import Setup, Worker
 from multimodal_fer.study.workers.local import run_local
@@ -40,7 +46,7 @@ GOOD = ("P01_a.mp4", "P02/a.mp4", "P02/b.txt", "P03/P03_a.wav", "P04 a.mp4")
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory, portrait):
-    """Five sessions of four people: video, voice and text, two of them with one name."""
+    """Write five sessions of four people: video, voice and text, two of them with the same name."""
     folder = tmp_path_factory.mktemp("sessions")
     for sub in ("P02", "P03"):
         (folder / sub).mkdir()
@@ -59,7 +65,7 @@ def sessions(tmp_path_factory, portrait):
 
 @pytest.fixture(scope="module")
 def pool():
-    """Works off files in this process, with models that are loaded once; counts what it was given."""
+    """Return a pool that analyses files in this process, loads the models once and records the files."""
     workers: dict[Setup, Worker] = {}
 
     def here(files, setup, workers_):
@@ -77,11 +83,11 @@ def pool():
 
 def run(folder, results, pool, **settings):
     pool.given.clear()
-    said = []
+    lines = []
     outcome = run_study(
-        folder, results, pool=pool, speech_model="none", say=said.append, **settings
+        folder, results, pool=pool, speech_model="none", say=lines.append, **settings
     )
-    return outcome, "\n".join(said)
+    return outcome, "\n".join(lines)
 
 
 def rows_of(path):
@@ -132,10 +138,8 @@ def test_a_table_names_sessions_and_carries_more(sessions, tmp_path):
         "P03/P03_a.wav": ("Cy", "say", {"age": "9"}),  # its bare name is enough
         "P04 a.mp4": ("P04", "a", {"age": ""}),
     }
-    assert found.problems == [
-        ("gone.mp4", "named in people.csv, but no such file is in the folder")
-    ]
-    assert found.notes == ["named by their files, as people.csv does not: 2 in all"]
+    assert found.problems == [("gone.mp4", "listed in people.csv, but the folder has no such file")]
+    assert found.notes == ["files not listed in people.csv, named by their file names: 2"]
 
 
 @pytest.mark.parametrize(
@@ -146,11 +150,11 @@ def test_a_table_names_sessions_and_carries_more(sessions, tmp_path):
             "expected the columns file, participant, task, each once; found file, task",
         ),
         ("file,participant,task,task\n", "each once"),
-        ("file,participant,task\na,b\n", "line 2 has not as many fields"),
-        ("file,participant,task\na,b,c,d\n", "line 2 has not as many fields"),
-        ("file,participant,task\na,b,c\n./a,d,e\n", "names a twice"),
-        ('file,participant,task\n"a,b,c\n', "is no CSV"),
-        ("file,participant,task\n", "names no file"),
+        ("file,participant,task\na,b\n", "line 2 has more or fewer fields"),
+        ("file,participant,task\na,b,c,d\n", "line 2 has more or fewer fields"),
+        ("file,participant,task\na,b,c\n./a,d,e\n", "lists a twice"),
+        ('file,participant,task\n"a,b,c\n', "is not valid CSV"),
+        ("file,participant,task\n", "lists no file"),
         ("", "found $"),
     ],
 )
@@ -207,12 +211,13 @@ def test_parquet_holds_what_the_csv_does(sessions, tmp_path, pool, monkeypatch):
         "double"
     }
     assert (kinds["face_id"], kinds["unsure"], kinds["share of me"]) == ("int64", "bool", "string")
+    assert kinds["spoken"] == "bool"
     rows = rows_of(results / "segments.csv")
     for row, values in zip(rows, made.to_pylist(), strict=True):
         assert row == {k: "" if v is None else str(v) for k, v in values.items()}
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
-    _, said = run(sessions, results, pool, participants=table)
-    assert "needs pyarrow" in said and not (results / "segments.parquet").exists()
+    _, printed = run(sessions, results, pool, participants=table)
+    assert "needs pyarrow" in printed and not (results / "segments.parquet").exists()
     assert rows_of(results / "segments.csv") == rows
 
 
@@ -220,7 +225,9 @@ def test_columns_that_the_results_have_are_refused_before_any_work(sessions, tmp
     table = tmp_path / "people.csv"
     for column in ("emotion", "score_of_mine"):
         table.write_text(f"file,participant,task,{column}\nP01_a.mp4,Ann,pay,1\n")
-        with pytest.raises(DataError, match=f"a column '{column}', as the results have; rename it"):
+        with pytest.raises(
+            DataError, match=f"a column '{column}', which the results also have; rename it"
+        ):
             run(sessions, tmp_path / "results", pool, participants=table)
     assert pool.given == []
 
@@ -232,24 +239,26 @@ def test_finished_sessions_are_kept_until_something_changes(sessions, tmp_path, 
         (folder / name).write_bytes((sessions / name).read_bytes())
     run(folder, results, pool)
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
-    outcome, said = run(folder, results, pool)
-    assert pool.given == [] and outcome.kept == 2 and "2 of 2 sessions are finished" in said
+    outcome, printed = run(folder, results, pool)
+    assert (
+        pool.given == [] and outcome.kept == 2 and "2 of 2 sessions are already finished" in printed
+    )
     assert before == {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
 
     (folder / "P02/b.txt").write_text("I hate it.")
     run(folder, results, pool)
     assert pool.given == ["P02/b.txt"]
     run(folder, results, pool, frame_rate=4)
-    assert pool.given == ["P01_a.mp4"]  # no text depends on pictures
+    assert pool.given == ["P01_a.mp4"]  # texts do not depend on the frame rate
 
     answer = results / "sessions/P01_a.mp4.json"
-    answer.write_text(answer.read_text().replace("happiness", "anger"))  # not what was computed
+    answer.write_text(answer.read_text().replace("happiness", "anger"))  # not the computed answer
     run(folder, results, pool, frame_rate=4)
     assert pool.given == ["P01_a.mp4"]
 
     (folder / "P01_a.mp4").unlink()
-    _, said = run(folder, results, pool)
-    assert "files that are gone, such as P01_a.mp4" in said
+    _, printed = run(folder, results, pool)
+    assert "files no longer exist, such as P01_a.mp4" in printed
     assert [row["file"] for row in rows_of(results / "sessions.csv")] == ["P02/b.txt"]
 
 
@@ -266,7 +275,7 @@ def test_results_inside_the_folder_are_no_sessions(sessions, tmp_path, pool):
 
 
 class Page(HTMLParser):
-    """Tags and links of a page."""
+    """The tags and links of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -279,7 +288,7 @@ class Page(HTMLParser):
         assert not any(name.startswith("on") for name, _ in attrs)
 
 
-def test_index_links_what_is_there_and_escapes_what_is_not_ours(tmp_path, pool):
+def test_the_index_links_existing_files_and_escapes_text(tmp_path, pool):
     folder, results = tmp_path / "<b>study", tmp_path / "results"
     folder.mkdir()
     for name in ("P1_#50%?.txt", "javascript:alert(1).txt", "<img src=x>.txt"):
@@ -312,11 +321,11 @@ def test_agreement_is_that_of_scikit_learn():
     named = [(choose.choice("abc"), choose.choice("aabbc")) for _ in range(200)]
     expected = cohen_kappa_score(*zip(*named, strict=True))
     assert cohen_kappa(named) == pytest.approx(expected)
-    assert cohen_kappa([("a", "a")] * 40) is None  # agreement that chance alone explains
+    assert cohen_kappa([("a", "a")] * 40) is None  # explained by chance alone
 
 
 def analysis_of(*pairs):
-    """An answer whose segments hold what face and voice name."""
+    """Return an answer whose segments have these emotions of face and voice."""
     labels = ("neutral", "disgust")
 
     def scores(name):
@@ -331,29 +340,33 @@ def analysis_of(*pairs):
     return Analysis(None, "open7@0", labels, segments=tuple(segments))
 
 
-def test_agreement_is_silent_where_there_is_too_little():
+def test_agreement_with_too_few_segments_has_no_kappa():
     same, other = ("neutral", "neutral"), ("contempt", "neutral")
-    few = emotions_of(analysis_of(*[same, other] * (FEW // 2 - 1)))
+    few = emotions_of(analysis_of(*[same, other] * (MIN_SEGMENTS // 2 - 1)))
     face_voice, face_text, _ = measure([few])
-    assert (face_voice.segments, face_voice.share, face_voice.kappa) == (FEW - 2, 0.5, None)
+    assert (face_voice.segments, face_voice.share, face_voice.kappa) == (
+        MIN_SEGMENTS - 2,
+        0.5,
+        None,
+    )
     assert "too few" in face_voice.note
     assert (face_text.segments, face_text.share, face_text.note) == (
         0,
         None,
-        "never judged together",
+        "no segment in which both have scores",
     )
     both = emotions_of(
         analysis_of(("contempt", "disgust"))
     )  # contempt counts as the bundle folds it
     enough = measure([few, both, both])[0]
-    assert (enough.segments, enough.sessions, enough.note) == (FEW, 3, "")
+    assert (enough.segments, enough.sessions, enough.note) == (MIN_SEGMENTS, 3, "")
     assert enough.kappa is not None and 0 < enough.kappa < 1
     table = agreement_table({"P1": [few], "P2": [both, both]})
     assert [row[0] for row in table.rows] == ["", "", "", "P1", "P1", "P1", "P2", "P2", "P2"]
 
 
 def bad_files(folder, portrait):
-    """One of every kind of bad file; returns what the sentence about each must hold."""
+    """Write one of every kind of bad file, and return what the message about each must contain."""
     (folder / "empty.mp4").write_bytes(b"")
     whole = write_clip(folder / "cut.mp4", frame_times=every(1, 10), picture=lambda _: portrait)
     whole.write_bytes(whole.read_bytes()[:-2000])
@@ -403,12 +416,12 @@ def test_every_kind_of_bad_file_and_the_good_ones_are_answered(sessions, tmp_pat
         "a/cut_late.mp4",
     ]  # by participant, then by file
     assert rows["a/cut_late.mp4"]["participant"] == "a" and rows["a/cut_late.mp4"]["warnings"]
-    assert "left out, being neither video, audio nor .txt: 1 in all" in done.stderr
+    assert "files skipped (not video, audio or .txt): 1" in done.stderr
     assert "unexpected" not in done.stderr and "Traceback" not in done.stderr
 
 
-def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(sessions, tmp_path, pool):
-    """SIGKILL to the whole run while it works; then the same command to its end."""
+def test_a_killed_run_gives_the_same_results_in_the_end(sessions, tmp_path, pool):
+    """Check it by a SIGKILL to the whole run, then the same command to its end."""
     plain, killed = tmp_path / "plain", tmp_path / "killed"
     run(sessions, plain, pool)
     command = [*COMMAND, sessions, "--out", killed, *FAST, "--workers", "2"]
@@ -421,15 +434,15 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(sessions, tmp_path, 
     assert process.wait() == -signal.SIGKILL and not (killed / "index.html").exists()
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "of 5 sessions are finished already" in done.stderr
+    assert "of 5 sessions are already finished" in done.stderr
     written = {path.relative_to(plain) for path in plain.rglob("*") if path.is_file()}
     assert written == {path.relative_to(killed) for path in killed.rglob("*") if path.is_file()}
     for name in written:
-        if name.suffix != ".report":  # reports hold the way to their recording
+        if name.suffix != ".report":  # it depends on the path to the recording
             assert (killed / name).read_bytes() == (plain / name).read_bytes(), name
 
 
-def test_many_errors_end_the_run_where_asked(tmp_path, pool):
+def test_too_many_errors_end_the_run(tmp_path, pool):
     for number in range(3):
         (tmp_path / f"{number}.txt").write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"2 files failed, the last one 1\.txt"):
@@ -442,7 +455,7 @@ def test_many_errors_end_the_run_where_asked(tmp_path, pool):
 
 @pytest.fixture
 def setup(sessions, pool, tmp_path):
-    """What workers are told about a folder of texts."""
+    """Return the settings of workers for a folder of texts."""
     from multimodal_fer.hub.registry import find_weights
 
     for number in range(4):
@@ -450,7 +463,7 @@ def setup(sessions, pool, tmp_path):
     return Setup(folder=str(tmp_path), bundle=str(find_weights("open7")), speech_model="none")
 
 
-def test_a_worker_that_dies_costs_its_file_alone(setup, tmp_path):
+def test_if_a_worker_dies_only_its_file_fails(setup, tmp_path):
     psutil = pytest.importorskip("psutil", reason="psutil finds the worker to kill")
     os.mkfifo(tmp_path / "hang.txt")
 
@@ -472,7 +485,7 @@ def test_a_worker_that_dies_costs_its_file_alone(setup, tmp_path):
     replies = {reply.file: reply for reply in run_local(files, setup, 1)}
     killer.join()
     assert list(replies) == files
-    assert "the worker process died on it (SIGKILL, as when memory runs out)" in str(
+    assert "the worker process died on this file (SIGKILL, as when memory runs out)" in str(
         replies["hang.txt"].error
     )
     assert all(replies[file].record for file in files if file != "hang.txt")

@@ -1,5 +1,5 @@
 "use strict";
-// The page's behaviour: one position in time, which the player, the timeline, the transcript and the curves share.
+// The player, the timeline, the transcript and the curves share one position in time.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const { duration, labels, styles, segments, changes, people } = data;
@@ -13,7 +13,7 @@
   const PLEASANT = ["happiness"], UNPLEASANT = ["sadness", "anger", "disgust", "fear", "contempt"];
 
   let position = 0; // seconds
-  let current = -1; // number of the window that is shown as the current one
+  let current = -1; // index of the current segment
   let playable = Boolean(player);
 
   const clock = (seconds) => {
@@ -28,8 +28,8 @@
     return element;
   };
 
-  /** The number of the window that holds a time, -1 between windows. */
-  function windowAt(seconds) {
+  /** Return the index of the segment at a time; -1 between segments. */
+  function segmentAt(seconds) {
     let low = 0, high = starts.length;
     while (low < high) {
       const middle = (low + high) >> 1;
@@ -49,21 +49,19 @@
       byId("head") && (byId("head").style.left = `${(100 * position) / duration}%`);
       moveCursor();
     }
-    const found = windowAt(position);
+    const found = segmentAt(position);
     if (found >= 0 && found !== current) choose(found);
     if (byId("where")) byId("where").textContent = `${clock(position)} of ${clock(duration)}`;
     describe();
   }
 
-  /** Mark one window as the current one, everywhere. */
+  /** Mark one segment as the current one. */
   function choose(number) {
-    for (const row of rows.filter((_, n) => n === current || n === number)) {
-      const chosen = rows[number] === row;
-      row.parentElement.classList.toggle("current", chosen);
-      row.toggleAttribute("aria-current", chosen);
-      row.tabIndex = chosen ? 0 : -1;
-    }
-    if (current < 0) rows.forEach((row, n) => { row.tabIndex = n === number ? 0 : -1; });
+    rows.forEach((row, n) => {
+      row.parentElement.classList.toggle("current", n === number);
+      row.ariaCurrent = n === number ? "true" : null;
+      row.tabIndex = n === number ? 0 : -1;
+    });
     current = number;
     const segment = segments[number];
     for (const moment of moments) {
@@ -79,7 +77,7 @@
     tabulate(segment, changes[number]);
   }
 
-  /** Scroll the transcript, never the page. */
+  /** Scroll the transcript to a row, without scrolling the page. */
   function reveal(row) {
     const box = byId("rows");
     if (byId("follow") && !byId("follow").checked) return;
@@ -89,22 +87,22 @@
   function describe() {
     const track = byId("track");
     if (!track) return;
-    const segment = segments[windowAt(position)];
-    const said = segment && segment.emotion >= 0 ? `, ${labels[segment.emotion]} ${percent(segment.scores[0][segment.emotion])}` : "";
+    const segment = segments[segmentAt(position)];
+    const score = segment && segment.emotion >= 0 ? `, ${labels[segment.emotion]} ${percent(segment.scores[0][segment.emotion])}` : "";
     track.setAttribute("aria-valuenow", position.toFixed(2));
-    track.setAttribute("aria-valuetext", `${clock(position)}${said}`);
+    track.setAttribute("aria-valuetext", `${clock(position)}${score}`);
   }
 
-  /** The table of one window: each emotion by each source, and against the person's rest. */
+  /** Show one segment's scores: emotions by modality, and against the person's baseline. */
   function tabulate(segment, change) {
     const present = [0, 1, 2, 3].filter((source) => segment.scores[source]);
-    const rest = change && change[0];
+    const baseline = change && change[0];
     const heading = make("tr", {}, make("th", { scope: "col", textContent: "Emotion" }));
     for (const source of present) {
-      const counted = source ? `, counted ${percent(segment.attention[source - 1])}` : "";
-      heading.append(make("th", { scope: "col", textContent: sourceNames[source] + counted }));
+      const contribution = source ? `, contribution ${percent(segment.attention[source - 1])}` : "";
+      heading.append(make("th", { scope: "col", textContent: sourceNames[source] + contribution }));
     }
-    if (rest) heading.append(make("th", { scope: "col", textContent: "of rest" }));
+    if (baseline) heading.append(make("th", { scope: "col", textContent: "vs. baseline" }));
     const body = make("tbody");
     labels.forEach((label, n) => {
       if (!present.some((source) => segment.scores[source][n] > 0)) return;
@@ -118,23 +116,23 @@
         if (value === Math.max(...segment.scores[source])) cell.classList.add("best");
         line.append(make("td", {}, cell));
       }
-      if (rest) line.append(make("td", { textContent: rest[n] === null ? "" : factor(rest[n] / 100) }));
+      if (baseline) line.append(make("td", { textContent: baseline[n] === null ? "" : factor(baseline[n] / 100) }));
       body.append(line);
     });
-    const when = duration ? `${clock(segment.start)}–${clock(segment.end)}` : "The answer";
-    const verdict = segment.emotion < 0 ? "nothing to judge"
+    const when = duration ? `${clock(segment.start)}–${clock(segment.end)}` : "Written answer";
+    const verdict = segment.emotion < 0 ? "no score"
       : labels[segment.emotion] + (segment.unsure ? ", unsure" : "") + (segment.conflict ? ", modalities in conflict" : "");
-    const caption = make("caption", {}, make("b", { textContent: `${when}: ${verdict}` }), " ", rows[current].querySelector(".said").textContent);
+    const caption = make("caption", {}, make("b", { textContent: `${when}: ${verdict}` }), " ", rows[current].querySelector(".utterance").textContent);
     byId("now").replaceChildren(make("table", {}, caption, make("thead", {}, heading), body));
   }
 
   const factor = (logOdds) => (logOdds >= 0 ? `×${Math.exp(logOdds).toFixed(1)}` : `÷${Math.exp(-logOdds).toFixed(1)}`);
 
-  // Transcript: one stop of the Tab key; arrows go from row to row.
+  // Transcript: the Tab key reaches one row; arrow keys move between rows.
   function listenToRows() {
     byId("rows").addEventListener("click", (event) => {
       const row = event.target.closest("button");
-      if (row) goTo(+row.dataset.window);
+      if (row) goTo(+row.dataset.segment);
     });
     byId("rows").addEventListener("keydown", (event) => {
       const visible = rows.filter((row) => !row.parentElement.hidden);
@@ -152,7 +150,7 @@
         row.parentElement.hidden = kind !== "" && !row.parentElement.dataset.kinds.split(/\s+/).includes(kind);
       }
     });
-    for (const moment of moments) moment.addEventListener("click", () => goTo(+moment.dataset.window));
+    for (const moment of moments) moment.addEventListener("click", () => goTo(+moment.dataset.segment));
   }
 
   function goTo(number) {
@@ -180,7 +178,7 @@
   // Timeline
   const source = () => +byId("source").value;
 
-  /** The numbers of the emotions that the chosen source knows at all. */
+  /** Return the indices of the emotions that the chosen source has. */
   function lanesShown() {
     const chosen = source();
     return labels.map((_, n) => n).filter((n) => segments.some((segment) => segment.scores[chosen] && segment.scores[chosen][n] > 0));
@@ -229,7 +227,7 @@
     moments.forEach((moment, n) => drawMark(pen, x(+moment.dataset.start), n + 1, width, ink, paper));
   }
 
-  /** Above the line: how pleasant a face looks; below it: how unpleasant; the line itself: seen. */
+  /** Draw one face: pleasant emotions above the line, unpleasant ones below; no line without a face. */
   function drawPerson(pen, person, middle, x, faint) {
     const total = (scores, names) => names.reduce((sum, name) => sum + (scores[labels.indexOf(name)] || 0), 0) / 1000;
     const step = Math.max(1, x(duration) / 3000);
@@ -277,7 +275,7 @@
     const swatch = (n) => make("span", { className: `e${styles[n][0]}` }, make("i", { className: "swatch" }));
     const lanes = lanesShown().map((n) => make("div", {}, swatch(n), labels[n]));
     lanes.push(make("div", { className: "gap" }));
-    for (const name of sourceNames.slice(1)) lanes.push(make("div", { textContent: `${name} counts`, title: `how much ${name.toLowerCase()} counted` }));
+    for (const name of sourceNames.slice(1)) lanes.push(make("div", { textContent: name, title: `contribution of the ${name.toLowerCase()}` }));
     if (people.length > 1) {
       lanes.push(make("div", { className: "gap" }));
       for (const person of people) lanes.push(make("div", { className: "person", textContent: `person ${person.id}` }));
@@ -297,10 +295,10 @@
     track.addEventListener("pointerup", () => { dragged = false; });
     track.addEventListener("pointermove", (event) => {
       if (dragged) seek(timeAt(event));
-      const time = timeAt(event), segment = segments[windowAt(time)];
+      const time = timeAt(event), segment = segments[segmentAt(time)];
       const scores = segment && segment.scores[source()];
       const best = scores && scores.indexOf(Math.max(...scores));
-      const words = segment ? rows[windowAt(time)].querySelector(".said").textContent.trim() : "";
+      const words = segment ? rows[segmentAt(time)].querySelector(".utterance").textContent.trim() : "";
       tip.replaceChildren(make("b", { textContent: clock(time) }),
         scores ? ` ${labels[best]} ${percent(scores[best])}` : "", make("br"), words.slice(0, 120));
       tip.hidden = false;
@@ -330,7 +328,7 @@
     redraw();
   }
 
-  // Curves: Plotly comes compressed in the page and is unpacked once the rest is there.
+  // Curves: the page contains Plotly compressed and unpacks it after everything else.
   const curves = byId("curves");
   let drawn = false;
 
@@ -340,19 +338,19 @@
     document.head.append(make("script", { textContent: await new Response(stream).text() }));
   }
 
-  /** One source's scores as steps: a window keeps its score from its start to its end. */
+  /** Return one source's scores as steps: constant from a segment's start to its end. */
   function steps(sourceNumber) {
-    const times = [], kept = [];
+    const times = [], values = [];
     let reached = -1;
     for (const segment of segments) {
       const scores = segment.scores[sourceNumber];
       if (!scores) continue;
-      if (reached >= 0 && segment.start - reached > 0.05) { times.push(reached); kept.push(null); }
+      if (reached >= 0 && segment.start - reached > 0.05) { times.push(reached); values.push(null); }
       times.push(segment.start, segment.end);
-      kept.push(scores, scores);
+      values.push(scores, scores);
       reached = segment.end;
     }
-    return { times, scores: kept };
+    return { times, scores: values };
   }
 
   function traces() {
@@ -371,7 +369,7 @@
     });
   }
 
-  /** Seconds as the date that Plotly's clock axis takes. */
+  /** Convert seconds to the date format of Plotly's time axis. */
   const date = (seconds) => new Date(1000 * seconds).toISOString().slice(0, -1);
 
   const MARGIN = { l: 58, r: 12, t: 6, b: 30 };
@@ -426,7 +424,7 @@
     moveCursor();
   }
 
-  /** The seconds between which the curves are shown; Plotly leaves off what is zero in a date. */
+  /** Return the visible range in seconds; Plotly omits the time of a date if it is zero. */
   const range = () => curves.layout.xaxis.range.map((edge) =>
     Date.parse(edge.length > 10 ? `${edge.replace(" ", "T")}Z` : edge) / 1000);
 
@@ -439,7 +437,7 @@
     cursor.style.bottom = `${MARGIN.b}px`;
   }
 
-  /** A click jumps; a drag is Plotly's zoom. */
+  /** Jump on a click; a drag zooms. */
   function listenToCurves() {
     let pressed = null;
     curves.addEventListener("pointerdown", (event) => { pressed = event; }, true);

@@ -1,5 +1,5 @@
 "use strict";
-// Sorts the table of sessions by the column whose heading is pressed; pressed again, the other way round.
+// Sort the table of sessions by the column whose heading is clicked; a second click reverses the order.
 const table = document.getElementById("sessions");
 const status = document.getElementById("sorted");
 const inWords = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });

@@ -1,1 +1,1 @@
-"""Who works off the files of a study: processes of this machine, or a cluster."""
+"""Run the analyses of a study in processes of this machine or on a Ray cluster."""

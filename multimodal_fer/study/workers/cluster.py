@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster, or of Ray on this machine: one actor each, with models of its own."""
+"""Run workers on a Ray cluster or on Ray on this machine, each in its own actor with its own models."""
 
 import os
 from collections import deque
@@ -14,14 +14,14 @@ LOCAL = "local"
 
 
 class Actor:
-    """A worker as Ray sees it: it loads its models when asked, so that what fails can be told."""
+    """A worker in a Ray actor; it loads its models in `prepare`, so that errors can be returned."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.worker: Worker | None = None
 
     def place(self) -> tuple[str, int]:
-        """The machine, and its cores."""
+        """Return the machine's identifier and the number of its cores."""
         import ray  # type: ignore[import-not-found]
 
         return ray.get_runtime_context().get_node_id(), len(processors())
@@ -40,12 +40,12 @@ class Actor:
 
 
 class Cluster:
-    """Work off files by Ray actors; see `Pool`.
+    """Analyse files in Ray actors; see `Pool`.
 
     Parameters
     ----------
-    address : "local" starts Ray here for this run; "auto" or HOST:PORT joins a running cluster. Each
-        machine of a cluster needs this package, and the sessions under the same path
+    address : "local" starts Ray on this machine for this run; "auto" or HOST:PORT joins a running cluster.
+        Each machine of a cluster needs this package and the sessions under the same path
     """
 
     def __init__(self, address: str) -> None:
@@ -57,7 +57,7 @@ class Cluster:
         if not joined:
             _start(ray, self.address)
         try:
-            yield from _work(ray, files, setup, workers)
+            yield from _analyse(ray, files, setup, workers)
         finally:
             if not joined:
                 ray.shutdown()
@@ -72,7 +72,7 @@ def _import_ray() -> Any:
 
 
 def _start(ray: Any, address: str) -> None:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray would send statistics unless told
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray sends usage statistics by default
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         settings["include_dashboard"] = False
@@ -84,8 +84,8 @@ def _start(ray: Any, address: str) -> None:
         ) from None
 
 
-class Hired(NamedTuple):
-    """An actor, the machine it is on, its place among the actors there, and the file it works on."""
+class Member(NamedTuple):
+    """An actor, its machine, its number among the actors there, and the file it works on."""
 
     actor: Any
     node: str
@@ -94,15 +94,15 @@ class Hired(NamedTuple):
 
 
 class Team:
-    """The actors of one run, each with a share of the cluster of its own."""
+    """The actors of one run, each with its own share of the cluster."""
 
     def __init__(self, ray: Any, setup: Setup, workers: int) -> None:
         self.ray, self.setup = ray, setup
         self.share = _share(ray.cluster_resources(), workers, setup.device)
-        self.busy: dict[Any, Hired] = {}
+        self.busy: dict[Any, Member] = {}
         self.taken: set[tuple[str, int]] = set()
 
-    def hire(self) -> None:
+    def start_actor(self) -> None:
         actor = self.ray.remote(**self.share)(Actor).remote(self.setup)
         try:
             node, cores = self.ray.get(actor.place.remote())
@@ -111,42 +111,42 @@ class Team:
         slot = next(slot for slot in count() if (node, slot) not in self.taken)
         self.taken.add((node, slot))
         beside = max(1, round(cores / max(self.share["num_cpus"], 1.0)))
-        self.busy[actor.prepare.remote(slot, beside)] = Hired(actor, node, slot)
+        self.busy[actor.prepare.remote(slot, beside)] = Member(actor, node, slot)
 
-    def give(self, hired: Hired, file: str) -> None:
-        self.busy[hired.actor.answer.remote(file)] = hired._replace(file=file)
+    def assign(self, member: Member, file: str) -> None:
+        self.busy[member.actor.answer.remote(file)] = member._replace(file=file)
 
-    def next(self) -> tuple[Hired, Any]:
-        """Wait for an actor; its reply, or the error that ended it."""
+    def next(self) -> tuple[Member, Any]:
+        """Wait for an actor, and return it with its reply or the error that ended it."""
         done = self.ray.wait(list(self.busy), num_returns=1)[0][0]
-        hired = self.busy.pop(done)
+        member = self.busy.pop(done)
         try:
-            return hired, self.ray.get(done)
+            return member, self.ray.get(done)
         except self.ray.exceptions.RayError as error:
-            self.taken.remove((hired.node, hired.slot))
-            return hired, error
+            self.taken.remove((member.node, member.slot))
+            return member, error
 
 
-def _work(ray: Any, files: Sequence[str], setup: Setup, workers: int) -> Iterator[Reply]:
+def _analyse(ray: Any, files: Sequence[str], setup: Setup, workers: int) -> Iterator[Reply]:
     waiting = deque(files)
     team = Team(ray, setup, workers)
     for _ in range(min(workers, len(files))):
-        team.hire()
+        team.start_actor()
     while team.busy:
-        hired, reply = team.next()
+        member, reply = team.next()
         if isinstance(reply, MultimodalFerError):
             raise reply
         if isinstance(reply, Exception):
-            if hired.file is None:
+            if member.file is None:
                 raise _not_started(reply)
-            yield Reply(hired.file, None, f"the worker died on it ({type(reply).__name__})")
+            yield Reply(member.file, None, f"the worker died on this file ({type(reply).__name__})")
             if waiting:
-                team.hire()
+                team.start_actor()
             continue
         if reply is not None:
             yield reply
         if waiting:
-            team.give(hired, waiting.popleft())
+            team.assign(member, waiting.popleft())
 
 
 def _not_started(error: Exception) -> PoolError:
@@ -155,7 +155,7 @@ def _not_started(error: Exception) -> PoolError:
 
 
 def _share(resources: dict[str, float], workers: int, device: str) -> dict[str, float]:
-    """What each actor asks for, so that all of them find room: cores, and GPUs unless the CPU is wanted."""
+    """Return the cores of each actor, and its share of the GPUs unless the device is the CPU."""
     cores, devices = resources.get("CPU", 1.0) / workers, resources.get("GPU", 0.0) / workers
     share = {"num_cpus": float(int(cores)) if cores >= 1 else cores}
     if devices and device != "cpu":

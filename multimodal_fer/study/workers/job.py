@@ -1,4 +1,4 @@
-"""What one worker does: it loads the models once and turns files into answers. Light to import."""
+"""Define a worker of a study, which loads the models once and analyses files; light to import."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from multimodal_fer.utils.process_pool import PoolError, take_share
 
 @dataclass(frozen=True)
 class Setup:
-    """What every worker of a study is told: where the sessions lie, and the settings of `Analyzer`."""
+    """The settings of every worker: the folder of the sessions, and the settings of `Analyzer`."""
 
     folder: str
     bundle: str
@@ -22,11 +22,11 @@ class Setup:
     frame_rate: float = 5.0
     face: str | int = "largest"
     device: str = "auto"
-    videos: str | None = None  # a folder for annotated videos; None makes none
+    videos: str | None = None  # folder for annotated videos; None writes none
 
 
 class Reply(NamedTuple):
-    """The answer for one file as plain values, or why there is none."""
+    """The answer for one file as plain values, or the error as a sentence."""
 
     file: str
     record: dict[str, Any] | None
@@ -35,16 +35,16 @@ class Reply(NamedTuple):
 
 
 class Pool(Protocol):
-    """Where files are worked off: gives a reply to each, in any order.
+    """A function that yields a reply for each file, in any order.
 
-    Raises `MultimodalFerError` where no worker can be started; a worker's death costs its file alone.
+    It raises `MultimodalFerError` if no worker can be started. If a worker dies, only its file fails.
     """
 
     def __call__(self, files: Sequence[str], setup: Setup, workers: int) -> Iterator[Reply]: ...
 
 
 class Worker:
-    """The models of one process, and what it does with a file."""
+    """The models of one process."""
 
     def __init__(self, setup: Setup) -> None:
         from multimodal_fer.analyzer import Analyzer
@@ -63,30 +63,25 @@ class Worker:
         except ValueError as error:
             raise PoolError(str(error)) from None
         if self.analyzer.recogniser is None and setup.speech_model not in ("auto", "none"):
-            # One recording goes on without words; a study would mix sessions with and without them.
+            # A study must not mix sessions with and without recognised words.
             raise SpeechUnavailableError(self.analyzer.speech_note or "no speech model")
 
     def answer(self, file: str) -> Reply:
-        """Analyse one file; whatever is wrong with it becomes a sentence."""
+        """Analyse one file; an error becomes a sentence in the reply."""
         path = Path(self.setup.folder, file)
         try:
             if path.suffix.lower() == ".txt":
-                return Reply(
-                    file, self._answered(self.analyzer.analyze_text_file(path), file), None
-                )
-            analysis = self.analyzer.analyze(path)
-            notes = self._draw(analysis, path, file)
-            return Reply(file, self._answered(analysis, file), None, notes)
+                analysis, notes = self.analyzer.analyze_text_file(path), ()
+            else:
+                analysis = self.analyzer.analyze(path)
+                notes = self._draw(analysis, path, file)
+            return Reply(file, replace(analysis, path=file).to_dict(), None, notes)
         except MultimodalFerError as error:
-            # The sentence names the file by its whole path; results must not depend on where it lay.
+            # Results must not depend on the folder, so the path is cut from the sentence.
             return Reply(file, None, str(error).removeprefix(f"{path}: "))
-        except Exception as error:  # one file must never end the study
-            return Reply(
-                file, None, f"unexpected {type(error).__name__}: {error}; please report it"
-            )
-
-    def _answered(self, analysis: Any, file: str) -> dict[str, Any]:
-        return replace(analysis, path=file).to_dict()
+        except Exception as error:  # one file must not stop the study
+            reason = f"unexpected {type(error).__name__}: {error}; please report it"
+            return Reply(file, None, reason)
 
     def _draw(self, analysis: Any, path: Path, file: str) -> tuple[str, ...]:
         if self.setup.videos is None or not analysis.frames:
@@ -97,12 +92,12 @@ class Worker:
 
 
 def video_of(videos: str | os.PathLike[str], file: str) -> Path:
-    """Where the annotated video of a session lies."""
+    """Return the path of a session's annotated video."""
     return Path(videos, f"{file}.mp4")
 
 
 def share_cores(slot: int, workers: int) -> None:
-    """Give this process its share of the cores, before any library starts threads."""
+    """Limit this process to its share of the cores, before any library starts threads."""
     cores = take_share(slot, workers)
     import cv2
     import torch

@@ -1,4 +1,4 @@
-"""Workers on this machine: one process each, with models of its own."""
+"""Run workers on this machine, each in its own process with its own models."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -6,15 +6,15 @@ from functools import partial
 from multimodal_fer.study.workers.job import Reply, Setup, Worker, share_cores
 from multimodal_fer.utils.process_pool import Died, run_in_processes
 
-_worker: Worker | None = None  # of a worker process, and none elsewhere
+_worker: Worker | None = None  # None outside worker processes
 
 
 def run_local(files: Sequence[str], setup: Setup, workers: int) -> Iterator[Reply]:
-    """Work off files by processes of this machine; see `Pool`."""
+    """Analyse files in processes of this machine; see `Pool`."""
     start = partial(_begin, setup)
     for file, reply in run_in_processes(_answer, files, workers, start=start, tries=1):
         if isinstance(reply, Died):
-            reply = Reply(file, None, f"the worker process died on it ({reply.how})")
+            reply = Reply(file, None, f"the worker process died on this file ({reply.how})")
         yield reply
 
 
