@@ -192,7 +192,7 @@ class FoldRun(Run):
             return self.system.predict(self.model, batch).logits
         samples, lengths = batch.both("samples")
         samples = corrupt(samples, lengths, corruption, generator)
-        if not corruption.masks or not hasattr(self.model, "hear"):
+        if not corruption.masks or not hasattr(self.model, "extract_features"):
             augmented = batch._replace(values={**batch.values, "samples": samples})
             return self.system.predict(self.model, augmented).logits
         sound = self.model.extract_features(samples, lengths)

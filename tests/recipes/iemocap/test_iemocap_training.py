@@ -14,6 +14,7 @@ from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.training.config import load_config
 from multimodal_fer.training.distributed import Workers
 from multimodal_fer.training.run import load_checkpoint, save_checkpoint
+from multimodal_fer.training.sound_augmentation import hide_features
 from recipes.iemocap import tables
 from recipes.iemocap.corpus.protocols import make_folds
 from recipes.iemocap.evaluate import Measured, evaluate, part_answers
@@ -121,8 +122,15 @@ def test_numbers_are_learnt_too(data, tmp_path):
     assert "CCC, valence" in tables.tables(tables.read_results([tmp_path / "results" / "vad.json"]))
 
 
-def test_the_voice_learns_from_augmented_sounds(data, prepared, tmp_path):
-    """Check that augmentation changes the training and is the same in every run."""
+def test_the_voice_learns_from_augmented_sounds(data, prepared, tmp_path, monkeypatch):
+    """Check that augmentation changes the training, hides features and is the same in every run."""
+    masks = []
+
+    def hide(sound, count, generator):
+        masks.append(count)
+        return hide_features(sound, count, generator)
+
+    monkeypatch.setattr("recipes.iemocap.train.hide_features", hide)
     config = replace(SMALL["speech"], data=str(data), epochs=2)
     augmented = replace(config, wear="recorded", speed=0.1)
     folds = [
@@ -132,6 +140,7 @@ def test_the_voice_learns_from_augmented_sounds(data, prepared, tmp_path):
     for own in folds:
         FoldRun(own, one_process(), prepared).go()
     assert same_weights(Path(folds[1].run), Path(folds[2].run))
+    assert set(masks) == {2}
     first, second = (load_checkpoint(Path(own.run) / "last.pt")["epochs"] for own in folds[:2])
     assert first[1]["loss"] != second[1]["loss"]
     with pytest.raises(ConfigError, match="wear and speed are for speech"):
@@ -413,7 +422,7 @@ def test_every_toml_is_of_known_settings(path):
     load_config(FuseConfig if path.stem == "fusion" else TrainConfig, path)
 
 
-def test_wrong_settings_are_told(data, tmp_path):
+def test_wrong_settings_are_reported(data, tmp_path):
     with pytest.raises(ConfigError, match="unknown model 'mdrex'"):
         TrainConfig(model="mdrex")
     config = replace(SMALL["words"], data=str(data), run=str(tmp_path))
