@@ -334,7 +334,7 @@ def test_damaged_files_cost_their_turns_a_modality_and_are_named(small, corpus, 
     assert report_of(folder)["errors"] == []
 
 
-def test_what_decoders_say_of_damage_is_told_whatever_it_is(small, tmp_path, monkeypatch):
+def test_what_decoders_say_of_damage_is_reported_whatever_it_is(small, tmp_path, monkeypatch):
     def fail(*_):
         raise IndexError("out of range")
 
@@ -377,7 +377,7 @@ def test_a_process_that_dies_costs_its_dialog_only(small, tmp_path):
 # --- wrong settings, full disks ---
 
 
-def test_wrong_settings_are_told():
+def test_wrong_settings_are_reported():
     assert read_settings(Settings, ["modalities=text,face", "workers=3"]) == Settings(
         3, False, ("face", "text")
     )
@@ -394,7 +394,7 @@ def test_wrong_settings_are_told():
             read_settings(Settings, [word])
 
 
-def test_places_that_will_not_do_are_told(corpus, tmp_path):
+def test_places_that_will_not_do_are_reported(corpus, tmp_path):
     with pytest.raises(OutputError, match="lies inside the IEMOCAP release"):
         prepare(corpus, corpus / "runs", HERE)
     with pytest.raises(DataError, match="nowhere: not found"):
@@ -412,7 +412,7 @@ def test_places_that_will_not_do_are_told(corpus, tmp_path):
         prepare(corpus, tmp_path / "taken", HERE)
 
 
-def test_a_full_disk_is_told_and_what_was_finished_is_kept(small, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_what_was_finished_is_kept(small, tmp_path, monkeypatch):
     settings = Settings(workers=0, allow_partial=True, modalities=("text",))
     folder, save, written = tmp_path / "prepared", numpy.savez, []
 
@@ -442,7 +442,7 @@ def test_ctrl_c_says_how_to_go_on(small, tmp_path, monkeypatch):
         main(str(small), str(tmp_path / "p"), "workers=0", "allow_partial=1", "modalities=text")
 
 
-def test_a_prepared_folder_that_is_not_whole_is_told(small, tmp_path):
+def test_a_prepared_folder_that_is_not_whole_is_reported(small, tmp_path):
     settings = Settings(workers=0, allow_partial=True, modalities=("voice",))
     folder = tmp_path / "prepared"
     name = prepare(small, folder, settings).turns[0].id
@@ -471,7 +471,7 @@ def test_jobs_are_done_by_processes():
     assert list(run_in_processes(abs, [], 2)) == []
 
 
-def test_a_dead_process_is_told_of_its_job_and_the_others_go_on():
+def test_a_dead_process_is_reported_of_its_job_and_the_others_go_on():
     deadly = "__import__('os')._exit(5)"
     results = dict(run_in_processes(eval, ["1 + 1", deadly, "2 + 2"], 1))
     assert results == {"1 + 1": 2, "2 + 2": 4, deadly: Died("exit code 5")}

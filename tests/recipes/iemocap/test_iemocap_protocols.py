@@ -91,7 +91,7 @@ def test_targets_are_numbers_in_the_order_of_the_turns():
         label_numbers([turn_of("Ses01F_script01_1_F000")], "four-improvised")
 
 
-def test_unknown_names_are_told(turns):
+def test_unknown_names_are_reported(turns):
     with pytest.raises(ConfigError, match="unknown label set 'seven'; known: four"):
         make_folds(turns, "loso5", "seven")
     with pytest.raises(ConfigError, match="unknown protocol 'loso6'; known: loso5"):
@@ -163,8 +163,8 @@ def test_yoon_has_the_published_sizes(turns):
 
 
 def test_yoon_says_whether_its_folds_are_the_published_ones(turns, monkeypatch):
-    said = compare_with_yoon(turns)
-    assert said.endswith("not the same folds") and "anger 156" in said
+    sentence = compare_with_yoon(turns)
+    assert sentence.endswith("not the same folds") and "anger 156" in sentence
     chosen = {turn.id: LABEL_SETS["four"].label_of(turn) for turn in turns}
     names = [chosen[name] for name in make_folds(turns, "yoon-random5")[4].test]
     counts = {label: names.count(label) for label in YOON_FIFTH}
@@ -212,7 +212,7 @@ def test_of_three_sessions_the_next_that_is_there_validates():
 
 
 @pytest.mark.parametrize(
-    ("protocol", "sessions", "told"),
+    ("protocol", "sessions", "place"),
     [
         ("loso5", (1,), "session1"),
         ("loso5", (1, 2), r"session1 \(train\)"),
@@ -222,10 +222,10 @@ def test_of_three_sessions_the_next_that_is_there_validates():
         ("loso5", (), "any"),
     ],
 )
-def test_too_few_turns_are_told(protocol, sessions, told):
+def test_too_few_turns_are_reported(protocol, sessions, place):
     some = [turn_of(f"Ses0{s}F_impro01_{letter}000") for s in sessions for letter in "FM"]
     with pytest.raises(
-        DataError, match=rf"{protocol}: expected turns of four .*{told}.*take more sessions"
+        DataError, match=rf"{protocol}: expected turns of four .*{place}.*take more sessions"
     ):
         make_folds(some, protocol)
 

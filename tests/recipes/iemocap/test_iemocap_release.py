@@ -242,7 +242,7 @@ def test_spaces_and_windows_line_ends_do_no_harm(tmp_path):
         ("()\nC-E3:", "() C-E3:", 4, "each rater's line on a line of its own"),
     ],
 )
-def test_a_damaged_summary_is_told_by_file_line_and_form(old, new, line, expected):
+def test_a_damaged_summary_is_reported_with_file_line_and_form(old, new, line, expected):
     text = (HEADER + BLOCK).replace(old, new, 1)
     assert text != HEADER + BLOCK
     with pytest.raises(DataError) as error:
@@ -299,7 +299,7 @@ def test_tags_can_be_left_out():
         (f"{DIALOG}_F000 [1.0-2.0]: two {DIALOG}_F001 [2.0-3.0]: in one", "each turn on a line"),
     ],
 )
-def test_a_damaged_transcription_is_told_by_file_line_and_form(line, expected):
+def test_a_damaged_transcription_is_reported_with_file_line_and_form(line, expected):
     with pytest.raises(DataError) as error:
         parse_transcription(f"\n{line}\n", EVALUATION)
     assert str(error.value).startswith(f"{EVALUATION}, line 2: expected {expected}")
@@ -436,16 +436,16 @@ def test_no_damage_to_a_transcription_loses_or_moves_words(data, turns, text):
         return
     lines = [line.strip() for line in whole.split("\n") if line.strip()]
     assert len(found) == len(lines)
-    for line, (name, said) in zip(lines, found.items(), strict=True):
+    for line, (name, text_found) in zip(lines, found.items(), strict=True):
         assert TURN.fullmatch(name) and line.startswith(f"{name} [")
-        assert line.split("]:", 1)[1].strip() == said
+        assert line.split("]:", 1)[1].strip() == text_found
 
 
 @quick
 @given(
     text=st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("utf-8", "replace"))
 )
-def test_any_text_at_all_is_read_or_told(text):
+def test_any_text_is_read_or_refused(text):
     for parse in (parse_evaluation, parse_transcription):
         for whole in (text, HEADER + text, HEADER + BLOCK + text):
             try:
@@ -506,7 +506,7 @@ def test_the_release_is_found_in_any_folder_that_people_give(root, tmp_path, nam
         assert find_release(str(given_folder)) == place
 
 
-def test_a_wrong_path_is_told_with_what_was_found(root, tmp_path):
+def test_a_wrong_path_is_reported_with_what_was_found(root, tmp_path):
     for folder, expected in (
         (tmp_path / "nowhere", "nowhere: not found; give the folder"),
         (
@@ -550,7 +550,7 @@ def test_names_with_a_dot_first_and_sub_folders_are_left_out(root):
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
+    ("gone", "message"),
     [
         ("Session3", "missing"),
         ("Session3/dialog", "EmoEvaluation: missing"),
@@ -563,17 +563,17 @@ def test_names_with_a_dot_first_and_sub_folders_are_left_out(root):
         ("Session3/sentences/wav/Ses03F_impro01", "missing"),
     ],
 )
-def test_a_half_unpacked_archive_is_told_by_what_is_missing(root, tmp_path, gone, told):
+def test_a_half_unpacked_archive_is_reported_with_what_is_missing(root, tmp_path, gone, message):
     (root / gone).rename(tmp_path / "gone")
     with pytest.raises(DataError) as error:
         list_release(root)
-    assert str(root / gone) in str(error.value) and told in str(error.value)
+    assert str(root / gone) in str(error.value) and message in str(error.value)
     assert "unpack the whole release again" in str(error.value)
     partial = list_release(root, allow_partial=True)
     assert len(partial.dialogs) == (
         4 if "Session3/sentences" not in gone and "avi" not in gone else 5
     )
-    assert any(told in note for note in partial.notes)
+    assert any(message in note for note in partial.notes)
 
 
 def test_what_no_modality_needs_may_be_missing(root, tmp_path):
@@ -607,7 +607,7 @@ def test_nothing_to_read_is_an_error_even_of_a_part(tmp_path):
         list_release(tmp_path, allow_partial=True)
 
 
-def test_a_folder_that_may_not_be_read_is_told(root, monkeypatch):
+def test_a_folder_that_may_not_be_read_is_reported(root, monkeypatch):
     def refuse(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -664,8 +664,12 @@ def test_an_artificial_corpus_is_read_with_all_its_oddities(corpus):
     assert any(len(rating.labels) > 1 for rating in ratings)
     assert any(rating.valence and rating.dominance is None for rating in ratings)
     assert any(rating.by_actor for rating in ratings)
-    said = " ".join(turn.text for turn in turns)
-    assert "]:" in said and "\ufffd" in said and "[" not in without_tags("[LAUGHTER] well")
+    words_found = " ".join(turn.text for turn in turns)
+    assert (
+        "]:" in words_found
+        and "\ufffd" in words_found
+        and "[" not in without_tags("[LAUGHTER] well")
+    )
 
 
 def test_means_are_of_the_outside_raters(corpus):
@@ -729,19 +733,19 @@ def test_a_whole_release_has_no_differences():
     assert published_counts.off_scale(turns) == ""
 
 
-def test_every_difference_is_told_in_a_table():
+def test_every_difference_is_reported_in_a_table():
     turns = [turn for turn in whole_release() if turn.dialog != "Ses04F_impro03"]
     gone = 10_039 - len(turns)
     turns[0] = replace(turns[0], label="oth", valence=5.5)
     with pytest.raises(DataError) as error:
         published_counts.check_counts(turns)
-    told = str(error.value)
-    assert re.search(r"^dialogs +151 +150 +-1$", told, re.MULTILINE)
-    assert re.search(rf"^turns +10,039 +{10_039 - gone:,} +-{gone}$", told, re.MULTILINE)
-    assert re.search(r"^label oth \(other\) +3 +4 +\+1$", told, re.MULTILINE)
-    assert re.search(r"^session 4, dialogs +30 +29 +-1$", told, re.MULTILINE)
-    assert "session 2" not in told and "missing dialogs: Ses04F_impro03\n" in told
-    assert "allow_partial=true" in told
+    message = str(error.value)
+    assert re.search(r"^dialogs +151 +150 +-1$", message, re.MULTILINE)
+    assert re.search(rf"^turns +10,039 +{10_039 - gone:,} +-{gone}$", message, re.MULTILINE)
+    assert re.search(r"^label oth \(other\) +3 +4 +\+1$", message, re.MULTILINE)
+    assert re.search(r"^session 4, dialogs +30 +29 +-1$", message, re.MULTILINE)
+    assert "session 2" not in message and "missing dialogs: Ses04F_impro03\n" in message
+    assert "allow_partial=true" in message
     found = published_counts.check_counts(turns, allow_partial=True)
     assert published_counts.Difference("dialogs", 151, 150) in found
     assert published_counts.off_scale(turns).endswith("outside the scale from 1 to 5: 1")
@@ -755,7 +759,7 @@ def test_a_session_that_is_missing_is_named_once():
         published_counts.check_counts(turns)
 
 
-def test_a_dialog_that_nobody_knows_is_a_difference():
+def test_an_unknown_dialog_is_a_difference():
     turns = [*whole_release(), turn_of("Ses01F_impro42_F000")]
     assert published_counts.Difference(
         "dialog Ses01F_impro42", 0, 1
