@@ -3,10 +3,11 @@
     python -m recipes.iemocap.evaluate runs/iemocap-mdre [runs/iemocap-fusion ...] data=runs/iemocap
         [results=runs/iemocap-results]
 
-Writes RESULTS/NAME.json for each: figures of each fold, their mean and deviation, and those of all folds'
-turns pooled; improvised and scripted turns apart; for late attention, every subset of the modalities. For two
-systems of the same protocol and target also RESULTS/NAME-against-NAME.json, a paired bootstrap over dialogs.
-Result files hold figures, settings and ids of turns: no label, word, sound or picture of a turn.
+Writes RESULTS/NAME.json for each system: figures of each fold, their mean and deviation, and those of all
+folds' turns pooled; improvised and scripted turns separately; for late attention, every subset of the
+modalities. Two systems of the same protocol and target also get RESULTS/NAME-against-NAME.json, a paired
+bootstrap over dialogs. Result files hold figures, settings and ids of turns: no label, word, sound or
+picture of a turn.
 """
 
 from collections.abc import Sequence
@@ -23,78 +24,82 @@ from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import prepare_folder, write_json
 from recipes.iemocap.corpus.emotions import NUMBERS
-from recipes.iemocap.corpus.protocols import PROTOCOLS, deal_folds
-from recipes.iemocap.figures.measures import (
-    Answers,
-    FoldAnswers,
-    by_kind,
-    compare,
-    pooled,
-    report_of,
-    spread,
-)
+from recipes.iemocap.corpus.protocols import PROTOCOLS, make_folds
 from recipes.iemocap.fuse import FusedFold
+from recipes.iemocap.learning.config import split_words
 from recipes.iemocap.learning.evidence import Joined, scores_among
+from recipes.iemocap.learning.measures import Answers, by_kind, compare, pooled, report_of, spread
 from recipes.iemocap.learning.runs import TrainedFold, fold_digest, fold_folder, trained_folds
-from recipes.iemocap.learning.settings import split_words
 from recipes.iemocap.learning.targets import make_goal
 from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 
 RESULTS = "runs/iemocap-results"
+SHORT = ("turns", "accuracy", "uar", "macro_f1", "calibration_error")  # figures of a subset
 
 
 class Measured:
-    """A system with all its folds measured."""
+    """A system with the predictions of all its folds."""
 
     def __init__(self, run: str, prepared: Prepared) -> None:
         self.name = Path(run).name
-        self.folds: list[FoldAnswers] = []
-        self.ways: dict[tuple[str, str], list[Answers]] = {}  # by subset and how it is joined
-        for number in trained_folds(run):
-            self._measure(run, number, prepared)
-        self.dealt = len(deal_folds(prepared.turns, self.config.protocol, self.config.target))
-        self.answers = pooled([fold.answers for fold in self.folds])
+        self.folds: list[dict[str, Any]] = []  # as in the result file
+        self.subsets: dict[tuple[str, str], list[Answers]] = {}  # by subset and fusion method
+        answers = [self._measure(run, number, prepared) for number in trained_folds(run)]
+        folds = make_folds(prepared.turns, self.config.protocol, self.config.target)
+        self.folds_of_protocol = len(folds)
+        self.answers = pooled(answers)
 
-    def _measure(self, run: str, number: int, prepared: Prepared) -> None:
+    def _measure(self, run: str, number: int, prepared: Prepared) -> Answers:
         folder = fold_folder(run, number)
         if (folder / "half-0").is_dir():
-            fused = FusedFold(run, number, prepared)
-            self.config, self.model = fused.parts.first.config, "late-attention"
-            self.modalities = tuple(fused.parts.parts)
-            self._keep(fused, self._fused(fused, prepared), {"parts": part_settings(fused)})
+            trained = FusedFold(run, number, prepared)
+            self.config, self.model = trained.parts.first.config, "late-attention"
+            self.modalities = tuple(trained.parts.parts)
+            answers = self._fused(trained, prepared)
+            parts = {
+                name: {"training": part.record, "weights_sha256": part.weights_digest}
+                for name, part in trained.parts.parts.items()
+            }
+            about = {"parts": parts}
         else:
             trained = TrainedFold(folder, prepared)
             self.config, self.model = trained.config, trained.config.model
             self.modalities = trained.system.modalities
-            self._keep(trained, part_answers(trained, prepared), {})
-
-    def _keep(self, of: TrainedFold | FusedFold, answers: Answers, about: dict[str, Any]) -> None:
-        self.parameters = of.parameters
-        digest = fold_digest(of.fold)
+            answers, about = part_answers(trained, prepared), {}
+        self.parameters = trained.parameters
         self.folds.append(
-            FoldAnswers(of.fold.name, answers, of.record, of.fold.test, digest, about)
+            {
+                "name": trained.fold.name,
+                "figures": report_of(answers),
+                "training": trained.record,
+                **about,
+                "fold_sha256": fold_digest(trained.fold),
+                "test": list(trained.fold.test),
+            }
         )
+        return answers
 
     def _fused(self, fused: FusedFold, prepared: Prepared) -> Answers:
-        """Late attention's answers, and in `ways` those of every subset by every rule."""
+        """Return late attention's predictions; store those of every subset and method in `subsets`."""
         joined = fused.parts.join("test")
-        names = list(joined.evidence)
+        turns, names = prepared.turns_of(joined.turns), list(joined.evidence)
+
+        def answers_of(found: Tensor, without: int = 0) -> Answers:
+            return Answers(fused.labels, turns, found.numpy(), joined.targets.numpy(), without)
+
         prior = label_shares(fused, prepared)
         for pattern in product((1, 0), repeat=len(names)):
             present = joined.present * torch.tensor(pattern)
             if not any(pattern):
                 continue
-            title = " + ".join(name for name, there in zip(names, pattern, strict=True) if there)
-            for way, found in ways_to_join(fused, joined, present, prior).items():
-                judged = present.any(1)
-                answers = answers_of(fused.labels, joined, prepared, found).rows(judged.tolist())
-                self.ways.setdefault((title, way), []).append(answers)
-        found = fused.probabilities(joined)
-        without = len(fused.fold.test) - len(joined.turns)
-        return answers_of(fused.labels, joined, prepared, found, without)
+            title = " + ".join(name for name, used in zip(names, pattern, strict=True) if used)
+            for method, found in fusion_methods(fused, joined, present, prior).items():
+                answers = answers_of(found).rows(present.any(1).tolist())
+                self.subsets.setdefault((title, method), []).append(answers)
+        return answers_of(fused.probabilities(joined), len(fused.fold.test) - len(turns))
 
     def result(self) -> dict[str, Any]:
-        """What is written."""
+        """Return the content of the result file."""
         protocol, target = self.config.protocol, self.config.target
         return {
             "name": self.name,
@@ -102,49 +107,38 @@ class Measured:
             "modalities": list(self.modalities),
             "parameters": self.parameters,
             "protocol": protocol,
-            "protocol_says": PROTOCOLS[protocol].says,
-            "speakers_of_test_unheard": PROTOCOLS[protocol].unheard_in_test,
+            "protocol_says": PROTOCOLS[protocol].description,
+            "speakers_of_test_unheard": PROTOCOLS[protocol].unseen_test_speakers,
             "target": target,
             "labels": list(self.answers.labels),
             "folds_measured": len(self.folds),
-            "folds_of_protocol": self.dealt,
+            "folds_of_protocol": self.folds_of_protocol,
             "turns": len(self.answers.turns),
             "turns_without": self.answers.without,
-            "summary": spread([report_of(fold.answers) for fold in self.folds]),
+            "summary": spread([fold["figures"] for fold in self.folds]),
             "pooled": report_of(self.answers),
             **by_kind(self.answers),
-            "subsets": self._subsets(),
-            "folds": [
-                {
-                    "name": fold.name,
-                    "figures": report_of(fold.answers),
-                    "training": fold.training,
-                    **fold.about,
-                    "fold_sha256": fold.digest,
-                    "test": list(fold.test),
-                }
-                for fold in self.folds
-            ],
+            "subsets": self._subset_figures(),
+            "folds": self.folds,
         }
 
-    def _subsets(self) -> dict[str, dict[str, Any]]:
+    def _subset_figures(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        for (title, way), parts in self.ways.items():
+        for (title, method), parts in self.subsets.items():
             report = report_of(pooled(parts))
-            short = ("turns", "accuracy", "uar", "macro_f1", "calibration_error")
-            found.setdefault(title, {})[way] = {
-                name: report[name] for name in short if name in report
-            }
+            figures = {name: report[name] for name in SHORT if name in report}
+            found.setdefault(title, {})[method] = figures
         return found
 
 
 def part_answers(trained: TrainedFold, prepared: Prepared) -> Answers:
-    """Of the test turns that have what the system needs."""
-    judged = trained.judge("test")
-    if not judged.turns:
-        raise DataError(f"{trained.folder}: no test turn has what {trained.config.model} needs")
-    turns = [prepared.rows[name].turn for name in judged.turns]
-    found = judged.log_scores
+    """Return the predictions for the test turns. Raises `DataError` if no turn has the system's inputs."""
+    prediction = trained.predict("test")
+    if not prediction.turns:
+        needed = " and ".join(trained.system.modalities)
+        raise DataError(f"{trained.folder}: no test turn has {needed}; prepare the release with it")
+    turns = prepared.turns_of(prediction.turns)
+    found = prediction.log_scores
     if trained.config.target != NUMBERS:
         found = found.softmax(1)
     without = len(trained.fold.test) - len(turns)
@@ -152,53 +146,36 @@ def part_answers(trained: TrainedFold, prepared: Prepared) -> Answers:
     return Answers(trained.goal.labels, turns, found.numpy(), targets.numpy(), without)
 
 
-def answers_of(
-    labels: tuple[str, ...], joined: Joined, prepared: Prepared, found: Tensor, without: int = 0
-) -> Answers:
-    turns = [prepared.rows[name].turn for name in joined.turns]
-    return Answers(labels, turns, found.numpy(), joined.targets.numpy(), without)
-
-
 def label_shares(fused: FusedFold, prepared: Prepared) -> Tensor:
-    """How often each label comes in training: what the product rule divides out."""
+    """Return the share (K,) of each label in training, as the prior of the product rule."""
     goal = make_goal(fused.parts.first.config)
-    targets = goal.targets([prepared.rows[name].turn for name in fused.fold.train])
+    targets = goal.targets(prepared.turns_of(fused.fold.train))
     counts = torch.bincount(targets, minlength=len(fused.labels)).float().clamp(min=1)
     return counts / counts.sum()
 
 
-def ways_to_join(
+def fusion_methods(
     fused: FusedFold, joined: Joined, present: Tensor, prior: Tensor
 ) -> dict[str, Tensor]:
-    """Probabilities of late attention, and of the two rules without weights."""
+    """Return probabilities (N, K) of late attention and of two rules without weights."""
     own = fused.parts.own_labels
-    scores = torch.stack(
-        [
-            scores_among(part.log_scores, own[name], fused.labels)
-            for name, part in joined.evidence.items()
-        ],
-        dim=1,
-    )
+    scores = [
+        scores_among(part.log_scores, own[name], fused.labels)
+        for name, part in joined.evidence.items()
+    ]
+    stacked = torch.stack(scores, dim=1)
     return {
         "late attention": fused.probabilities(joined, present),
-        "mean of scores": mean_of_scores(scores, present),
-        "product rule": product_rule(scores, present, prior),
-    }
-
-
-def part_settings(fused: FusedFold) -> dict[str, Any]:
-    """What each part was trained with."""
-    return {
-        name: {"training": part.record, "weights_sha256": part.weights_digest}
-        for name, part in fused.parts.parts.items()
+        "mean of scores": mean_of_scores(stacked, present),
+        "product rule": product_rule(stacked, present, prior),
     }
 
 
 def write_comparisons(systems: Sequence[Measured], folder: Path, about: dict[str, Any]) -> None:
-    """Every two systems that were asked the same."""
+    """Compare every two systems with the same protocol and target."""
     for one, other in combinations(systems, 2):
-        asked = [(of.config.protocol, of.config.target) for of in (one, other)]
-        if asked[0] != asked[1] or not one.answers.of_emotions:
+        first, second = ((of.config.protocol, of.config.target) for of in (one, other))
+        if first != second or not one.answers.of_emotions:
             print(f"{one.name} and {other.name} are not compared: protocol or target differ")
             continue
         found = compare(one.answers, other.answers)
@@ -208,50 +185,48 @@ def write_comparisons(systems: Sequence[Measured], folder: Path, about: dict[str
             if figure in found:
                 low, high = found[figure]["interval"]
                 print(
-                    f"{one.name} less {other.name}, {figure} on {found['turns']:,} turns: "
+                    f"{one.name} minus {other.name}, {figure} on {found['turns']:,} turns: "
                     f"{found[figure]['difference']:+.4f} (95 % {low:+.4f} to {high:+.4f})"
                 )
 
 
-def tell(measured: Measured, result: dict[str, Any]) -> None:
-    """The figures in a few lines."""
+def print_summary(result: dict[str, Any]) -> None:
+    """Print the figures of a system."""
     count, of = result["folds_measured"], result["folds_of_protocol"]
+    without = result["turns_without"]
     print(
-        f"{measured.name}: {result['protocol']}, {result['target']}, {count} of {of} folds, "
-        f"{result['turns']:,} turns"
-        + (f", {result['turns_without']:,} without" if result["turns_without"] else "")
-    )
+        f"{result['name']}: {result['protocol']}, {result['target']}, {count} of {of} folds, "
+        f"{result['turns']:,} turns" + (f", {without:,} excluded for a missing input" if without else "")
+    )  # fmt: skip
     for name, figures in result["summary"].items():
         print(
             f"  {name} {figures['mean']:.4f} ± {figures['deviation']:.4f} over folds, "
             f"{result['pooled'][name]:.4f} pooled"
         )
-    for title, ways in result["subsets"].items():
-        shown = "  ".join(f"{way} {figures['accuracy']:.4f}" for way, figures in ways.items())
+    for title, methods in result["subsets"].items():
+        shown = "  ".join(f"{name} {row['accuracy']:.4f}" for name, row in methods.items())
         print(f"  {title}: accuracy, {shown}")
 
 
 def evaluate(runs: Sequence[str], data: str, results: str = RESULTS) -> list[dict[str, Any]]:
-    """Measure, print and write."""
+    """Measure systems, print and write their results, and return these."""
     prepared, folder = load_prepared(data), Path(results)
     prepare_folder(folder)
     command = f"python -m recipes.iemocap.evaluate {' '.join(runs)} data={data} results={results}"
     about = {**provenance(command), "manifest_sha256": prepared.hash}
     systems = [Measured(run, prepared) for run in runs]
-    found = []
-    for measured in systems:
-        result = measured.result() | about
-        write_json(folder / f"{measured.name}.json", result)
-        tell(measured, result)
-        found.append(result)
+    found = [measured.result() | about for measured in systems]
+    for result in found:
+        write_json(folder / f"{result['name']}.json", result)
+        print_summary(result)
     write_comparisons(systems, folder, about)
     return found
 
 
 def main(*words: str) -> None:
-    """The command line."""
-    sitting, runs = split_words(words, data="runs/iemocap", results=RESULTS)
-    evaluate(runs, sitting["data"], sitting["results"])
+    """Run the command."""
+    options, runs = split_words(words, data="runs/iemocap", results=RESULTS)
+    evaluate(runs, options["data"], options["results"])
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
     python -m recipes.iemocap.fuse data=runs/iemocap run=runs/iemocap-fusion
         parts=face-ferplus-seresnet,runs/iemocap-speech,runs/iemocap-words [fold=0|all]
 
-Fold k joins the parts' folds k, which must be of the same prepared release, protocol, target and turns. The
-face may be weights that are taken as they are, as in a bundle, or a run of the system `face`.
+Fold k joins the parts' folds k, which must have the same prepared release, protocol, target and turns. The
+face may be weights without further training, as in a bundle, or a run of the system `face`.
 
-What it learns from. Of their own training turns the parts are too sure, the most overfitted most of all: late
-attention trained there would trust it most. So it learns from the validation part, on which no weight of a
-part was trained, by two-way cross-fitting: its speakers are dealt into two halves (its dialogs, where it has
-one speaker); one network learns from the first half while the second chooses its epoch and calibrates it,
-another the other way round, and the answer is the mean of both. What is left: the parts' epochs and
-temperatures were chosen on the same validation part, one number each. The test part is never looked at.
-Modalities are hidden at random and embeddings get noise, since the halves are small.
+The parts are overconfident on their own training turns, the most overfitted one most of all, and late
+attention trained there would trust it most. It is therefore trained on the validation part by two-way
+cross-fitting: the speakers (the dialogs, if there is one speaker) are split into two halves; one network
+learns from the first half while the second selects its epoch and calibrates it, another one the other way
+round; the prediction is the mean of both. The parts' own epochs and temperatures were selected on the same
+validation part, one number each. The test part is not used. Modalities are dropped at random and embeddings
+get noise, since the halves are small.
 """
 
 import math
@@ -49,30 +49,30 @@ from multimodal_fer.training.run import (
     training_record,
 )
 from multimodal_fer.utils.command_line import run_command
+from recipes.iemocap.learning.config import split_words
 from recipes.iemocap.learning.evidence import Joined, Parts
 from recipes.iemocap.learning.runs import fold_digest, fold_folder, load_state, trained_folds
-from recipes.iemocap.learning.settings import split_words
 from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 from recipes.iemocap.train import fold_numbers
 
-USUAL = Path(__file__).parent / "systems" / "fusion.toml"
+DEFAULT = Path(__file__).parent / "systems" / "fusion.toml"
 HALVES = (0, 1)
 
 
 @dataclass(frozen=True)
 class FuseConfig:
-    """Which parts are joined, and how it is learnt."""
+    """The parts and the settings of the training."""
 
     data: str = "runs/iemocap"
     run: str = "runs/iemocap-fusion"  # folder of the folds; of half a fold while it is trained
-    parts: str = ""  # run folders, or a facial network's weights, parted by commas
-    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not read
+    parts: str = ""  # run folders, or a facial network's weights, separated by commas
+    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not used
     fold: int = 0
-    half: int = 0  # of the validation part, to learn from
+    half: int = 0  # of the validation part, used for training
     width: int = 32
     dropout: float = 0.3
-    noise: float = 0.3  # of the embeddings, in deviations
-    missing: float = 0.3  # share of the modalities that are hidden
+    noise: float = 0.3  # of the embeddings, in standard deviations
+    missing: float = 0.3  # share of the modalities that are dropped
     own_loss: float = 0.3  # weight of each modality's own head
     epochs: int = 60
     batch: int = 64
@@ -89,30 +89,33 @@ class FuseConfig:
         return [part for part in self.parts.split(",") if part]
 
 
-def deal_halves(joined: Joined, prepared: Prepared) -> tuple[Tensor, Tensor]:
-    """Rows of two halves that share no speaker, or no dialog where there is one speaker only."""
-    turns = [prepared.rows[name].turn for name in joined.turns]
+def split_halves(joined: Joined, prepared: Prepared) -> tuple[Tensor, Tensor]:
+    """Return the rows of two halves without common speakers, or dialogs if there is only one speaker.
+
+    Raises `DataError` for a single dialog.
+    """
+    turns = prepared.turns_of(joined.turns)
     groups = [turn.speaker for turn in turns]
     if len(set(groups)) == 1:
         groups = [turn.dialog for turn in turns]
     order = sorted(set(groups))
     if len(order) < 2:
-        raise DataError("the validation part has one dialog; it cannot be dealt into two halves")
+        raise DataError("the validation part has one dialog; it cannot be split into two halves")
     first = torch.tensor([order.index(group) % 2 == 0 for group in groups])
     return first.nonzero()[:, 0], (~first).nonzero()[:, 0]
 
 
 class AttentionRun(Run):
-    """The training of late attention on some turns; others, if there are any, choose the epoch."""
+    """The training of late attention on some turns; others, if given, select the epoch."""
 
-    score = "valid_log_likelihood"  # accuracy has too few steps on half a part
+    score = "valid_log_likelihood"  # accuracy has too few distinct values on half a part
 
     def __init__(
         self,
         config: FuseConfig,
         group: Workers,
-        learnt: Joined,
-        choosing: Joined | None,
+        training: Joined,
+        validation: Joined | None,
         own_labels: Mapping[str, Sequence[str]],
         labels: Sequence[str],
         about: Mapping[str, Any],
@@ -123,19 +126,17 @@ class AttentionRun(Run):
                 f"scores_only: expected some of {MODALITIES}, found {sorted(unknown)}"
             )
         seed_everything(config.seed)
-        scales = learnt.scales()
-        self.learnt = learnt.scaled(scales)
-        self.choosing = choosing and choosing.scaled(scales)
+        scales, evidence = training.scales(), training.evidence
+        self.training = training.scaled(scales)
+        self.validation = validation and validation.scaled(scales)
         self.about |= {
             **about,
             "scales": {name: list(pair) for name, pair in scales.items()},
             "settings": {
                 "labels": list(labels),
-                "embeddings": {
-                    name: part.embedding.shape[1] for name, part in learnt.evidence.items()
-                },
-                "part_labels": {name: own_labels[name] for name in learnt.evidence},
-                "scores_only": [name for name in learnt.evidence if name in config.scores_only],
+                "embeddings": {name: part.embedding.shape[1] for name, part in evidence.items()},
+                "part_labels": {name: own_labels[name] for name in evidence},
+                "scores_only": [name for name in evidence if name in config.scores_only],
                 "width": config.width,
                 "dropout": config.dropout,
             },
@@ -145,13 +146,13 @@ class AttentionRun(Run):
         self.model.to(group.device)
         self.average = self.averaged(self.model)
         self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
-        steps = math.ceil(len(self.learnt.turns) / config.batch)
+        steps = math.ceil(len(self.training.turns) / config.batch)
         self.schedule = OneCycleLR(
             self.optimizer, config.learning_rate, total_steps=steps * config.epochs
         )
 
     def resume(self) -> None:
-        """Continue; a run on other parts is refused."""
+        """Continue. Raises `ConfigError` if the parts are other ones."""
         if (self.folder / CHECKPOINT).exists():
             check_parts(self.folder, load_checkpoint(self.folder / CHECKPOINT), self.about["parts"])
         super().resume()
@@ -162,9 +163,9 @@ class AttentionRun(Run):
         generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
         self.model.train()
         total = 0.0
-        order = torch.randperm(len(self.learnt.turns), generator=generator)
+        order = torch.randperm(len(self.training.turns), generator=generator)
         for picks in order.split(config.batch):
-            loss = self.loss(self.learnt.rows(picks), generator)
+            loss = self.loss(self.training.rows(picks), generator)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -174,13 +175,12 @@ class AttentionRun(Run):
         return total / len(order)
 
     def loss(self, batch: Joined, generator: torch.Generator) -> Tensor:
-        """Cross-entropy of the joint answer, and of each present modality's own head."""
+        """Return the cross-entropy of the joint prediction and of each present modality's own head."""
         device, config = self.group.device, self.config
         noisy = {name: self._noisy(part, generator) for name, part in batch.evidence.items()}
         present_BM = drop_modalities(batch.present, config.missing, generator).to(device)
         targets_B = batch.targets.to(device)
-        fused = self.model(noisy, present_BM)
-        return fusion_loss(fused, present_BM, targets_B, config.own_loss)
+        return fusion_loss(self.model(noisy, present_BM), present_BM, targets_B, config.own_loss)
 
     def _noisy(self, part: Evidence, generator: torch.Generator) -> Evidence:
         noise = self.config.noise * torch.randn(part.embedding.shape, generator=generator)
@@ -188,10 +188,9 @@ class AttentionRun(Run):
         return Evidence((part.embedding + noise).to(device), part.log_scores.to(device))
 
     def validate(self) -> dict[str, float]:
-        if self.choosing is None:
+        if self.validation is None:
             return {}
-        logits = fused_logits(self.result, self.choosing)
-        targets = self.choosing.targets
+        logits, targets = fused_logits(self.result, self.validation), self.validation.targets
         labels = self.about["settings"]["labels"]
         report = classification_report(logits.softmax(1).numpy(), targets.numpy(), labels)
         return {
@@ -202,28 +201,26 @@ class AttentionRun(Run):
 
 
 class HalfRun(AttentionRun):
-    """Half a validation part teaches; the other half chooses."""
+    """A training on half a validation part; the other half selects the epoch."""
 
     def __init__(
         self, config: FuseConfig, group: Workers, parts: Parts, validation: Joined
     ) -> None:
-        halves = deal_halves(validation, parts.prepared)
-        learnt, choosing = (
-            validation.rows(halves[half]) for half in (config.half, 1 - config.half)
-        )
+        halves = split_halves(validation, parts.prepared)
+        own, other = (validation.rows(halves[half]) for half in (config.half, 1 - config.half))
         about = {
             "manifest": parts.prepared.hash,
             "digest": fold_digest(parts.fold),
             "parts": parts.digests,
         }
-        super().__init__(config, group, learnt, choosing, parts.own_labels, parts.labels, about)
+        super().__init__(config, group, own, other, parts.own_labels, parts.labels, about)
 
 
 @torch.no_grad()
 def start_by_name(
     model: LateAttention, own_labels: Mapping[str, Sequence[str]], labels: Sequence[str]
 ) -> None:
-    """What a part says of a label is evidence for the label of the same name, wherever each stands."""
+    """Initialise the shortcuts so that each part's score counts for the label of the same name."""
     for name, layer in model.shortcuts.items():
         layer.weight.zero_()  # type: ignore[operator]
         for row, label in enumerate(labels):
@@ -233,25 +230,23 @@ def start_by_name(
 
 @torch.no_grad()
 def fused_logits(model: nn.Module, joined: Joined, present: Tensor | None = None) -> Tensor:
-    """Logits (N, K) of the turns, with fewer modalities where `present` says so."""
+    """Return logits (N, K) of the turns; `present` (N, M) may exclude modalities."""
     model.eval()
     device = next(model.parameters()).device
     evidence = {
         name: Evidence(part.embedding.to(device), part.log_scores.to(device))
         for name, part in joined.evidence.items()
     }
-    there = joined.present if present is None else present
-    return model(evidence, there.to(device)).logits.float().cpu()
+    present = joined.present if present is None else present
+    return model(evidence, present.to(device)).logits.float().cpu()
 
 
 def check_parts(folder: Path, state: Mapping[str, Any], digests: Mapping[str, str]) -> None:
-    """Late attention reads the embeddings of the parts that it was trained on, and of no others."""
-    if dict(state["parts"]) != dict(digests):
-        changed = sorted(
-            name
-            for name in {*state["parts"], *digests}
-            if state["parts"].get(name) != digests.get(name)
-        )
+    """Raise `ConfigError` if the weights of the parts are not those that late attention was trained on."""
+    before = dict(state["parts"])
+    if before != dict(digests):
+        names = sorted({*before, *digests})
+        changed = [name for name in names if before.get(name) != digests.get(name)]
         raise ConfigError(
             f"{folder}: was trained on other weights of {', '.join(changed)}; use another folder, or the "
             "parts that it was trained on"
@@ -259,7 +254,7 @@ def check_parts(folder: Path, state: Mapping[str, Any], digests: Mapping[str, st
 
 
 class FusedFold:
-    """Both networks of a fold's fusion, with the parts that they join."""
+    """Both networks of a fold's fusion, with their parts."""
 
     def __init__(self, run: str | Path, number: int, prepared: Prepared, device: str = "auto"):
         folders = [fold_folder(run, number) / f"half-{half}" for half in HALVES]
@@ -270,7 +265,7 @@ class FusedFold:
         self.parts = Parts(self.config.runs, number, prepared, device)
         self.fold, self.labels = self.parts.fold, self.parts.labels
         validation = self.parts.join("validation")
-        halves = deal_halves(validation, prepared)
+        halves = split_halves(validation, prepared)
         self.networks = []
         for folder, state, half in zip(folders, states, HALVES, strict=True):
             check_parts(folder, state, self.parts.digests)
@@ -283,31 +278,31 @@ class FusedFold:
 
     @property
     def parameters(self) -> int:
-        """Of late attention; the parts have theirs."""
+        """Return the number of parameters of late attention, without those of the parts."""
         return sum(
             weights.numel() for model, _, _ in self.networks for weights in model.parameters()
         )
 
     def probabilities(self, joined: Joined, present: Tensor | None = None) -> Tensor:
-        """The mean of both networks' answers, (N, K)."""
-        answers = [
+        """Return the mean probabilities (N, K) of both networks."""
+        scores = [
             (fused_logits(model, joined.scaled(scales), present) / temperature).softmax(1)
             for model, scales, temperature in self.networks
         ]
-        return torch.stack(answers).mean(0)
+        return torch.stack(scores).mean(0)
 
 
 def fuse(config: FuseConfig, folds: str = "all") -> Path:
-    """Train both halves of folds, or continue; returns the folder that holds the folds."""
+    """Train both halves of folds, or continue; return the folder that holds the folds."""
     if not config.runs:
         raise ConfigError(
             "parts: expected run folders, as parts=runs/iemocap-face,runs/iemocap-speech"
         )
     prepared = load_prepared(config.data)
-    there = [set(trained_folds(run)) for run in config.runs if not folder_here(run)]
-    if not there:
+    available = [set(trained_folds(run)) for run in config.runs if not folder_here(run)]
+    if not available:
         raise ConfigError("parts: expected at least one run folder of a training, found none")
-    common = sorted(set.intersection(*there))
+    common = sorted(set.intersection(*available))
     numbers = common if folds == "all" else fold_numbers(folds, max(common, default=0) + 1)
     if missing := set(numbers or [0]) - set(common):
         raise ConfigError(f"fold {min(missing)}: not every part has been trained on it")
@@ -324,9 +319,9 @@ def fuse(config: FuseConfig, folds: str = "all") -> Path:
 
 
 def main(*words: str) -> None:
-    """The command line."""
-    sitting, rest = split_words(words, fold="all")
-    fuse(load_config(FuseConfig, USUAL, rest), sitting["fold"])
+    """Run the command."""
+    options, rest = split_words(words, fold="all")
+    fuse(load_config(FuseConfig, DEFAULT, rest), options["fold"])
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Train systems on every fold with every seed: on Ray, in processes of this machine, or one by one.
+"""Train systems on every fold with every seed: with Ray, in processes of this machine, or one by one.
 
     python -m recipes.iemocap.grid data=runs/iemocap systems=face,speech,words,mdre [seeds=1,2,3] [folds=all]
         [home=runs] [engine=auto] [workers=1] [small=1] [dry_run=1] [protocol=loso5] [any=setting]
 
-A trial is one system on one fold with one seed; its folder is `home/iemocap-SYSTEM/fold-K`, for other seeds
-than 1 `home/iemocap-SYSTEM-seedN/fold-K`. The same command goes on after a kill: finished trials are left,
-begun ones continue to the same numbers. A trial that fails is told at the end and stops no other.
+A trial is one system on one fold with one seed. Its folder is `home/iemocap-SYSTEM/fold-K`, or
+`home/iemocap-SYSTEM-seedN/fold-K` for seeds other than 1. The same command skips finished trials and
+continues interrupted ones to the same numbers. A failed trial does not stop the others; failures are listed
+at the end.
 
-`engine=ray` (extra `ray`) takes one GPU a trial where there are GPUs, else one core; with RAY_ADDRESS it
-uses a cluster, whose machines must see the same folders. `engine=processes` starts `workers` processes
-here. `auto` is Ray where it is installed and there are several GPUs or RAY_ADDRESS; else processes where
-`workers` is over 1.
+`engine=ray` (extra `ray`) uses one GPU per trial if there are GPUs, else one core; with RAY_ADDRESS it uses a
+cluster whose machines must access the same folders. `engine=processes` starts `workers` processes. `auto` is
+Ray if it is installed and there are several GPUs or RAY_ADDRESS; otherwise processes if `workers` exceeds 1.
 """
 
 import contextlib
@@ -27,24 +27,22 @@ from multimodal_fer.errors import ConfigError, DataError, MultimodalFerError
 from multimodal_fer.training.config import load_config
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.process_pool import TRIES, Died, run_in_processes
-from recipes.iemocap.corpus.protocols import deal_folds
-from recipes.iemocap.learning.config import TrainConfig
+from recipes.iemocap.learning.config import TrainConfig, read_settings
 from recipes.iemocap.learning.face_scores import FaceFeatures
 from recipes.iemocap.learning.runs import fold_folder
-from recipes.iemocap.learning.settings import read_settings
 from recipes.iemocap.learning.systems import SYSTEMS
 from recipes.iemocap.preparation.prepared import load_prepared
 from recipes.iemocap.preparation.transcripts import Transcripts
-from recipes.iemocap.train import fold_numbers, plan, train
+from recipes.iemocap.train import plan, protocol_folds, train
 
 TOMLS = Path(__file__).parent / "systems"
 ENGINES = ("auto", "ray", "processes", "serial")
-LOG = "said.txt"  # of a trial beside others, in its fold's folder
+LOG = "output.txt"  # of a parallel trial, in its fold's folder
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained, and on what; `rest` are settings of every system."""
+    """The trials of a grid; `rest` are settings of every system."""
 
     data: str = "runs/iemocap"
     home: str = "runs"
@@ -69,7 +67,7 @@ class Trial(NamedTuple):
 
     config: TrainConfig
     fold: int
-    quiet: bool  # its lines go into a file, since others speak as well
+    quiet: bool  # print into a file, because other trials print too
 
     @property
     def folder(self) -> Path:
@@ -81,7 +79,7 @@ class Trial(NamedTuple):
 
 
 def toml_of(system: str, small: bool) -> Path:
-    """The settings of a system's training."""
+    """Return the TOML file of a system. Raises `ConfigError` for an unknown system."""
     folder = TOMLS / "small" if small else TOMLS
     path = folder / f"{system}.toml"
     if not path.is_file() or system == "fusion":
@@ -91,12 +89,12 @@ def toml_of(system: str, small: bool) -> Path:
 
 
 def run_of(home: str | Path, system: str, seed: str = "1") -> str:
-    """The folder of a system's folds."""
+    """Return the folder of a system's folds."""
     return str(Path(home) / (f"iemocap-{system}" + (f"-seed{seed}" if seed != "1" else "")))
 
 
 def configs_of(settings: Settings) -> list[TrainConfig]:
-    """Each system with each seed. Paths are whole, since workers may stand elsewhere."""
+    """Return each system with each seed; paths are absolute for workers in other folders."""
     data = str(Path(settings.data).resolve())
     home = Path(settings.home).resolve()
     return [
@@ -111,7 +109,7 @@ def configs_of(settings: Settings) -> list[TrainConfig]:
 
 
 def train_grid(settings: Settings) -> list[str]:
-    """Train every trial, or continue; returns the run folders. `DataError` names trials that failed."""
+    """Train every trial, or continue; return the run folders. Raises `DataError` that lists failed trials."""
     configs = configs_of(settings)
     if settings.dry_run:
         for config in configs:
@@ -123,11 +121,9 @@ def train_grid(settings: Settings) -> list[str]:
     trials = [
         Trial(config, number, engine != "serial")
         for config in configs
-        for number in fold_numbers(
-            settings.folds, len(deal_folds(prepared.turns, config.protocol, config.target))
-        )
+        for number in protocol_folds(config, prepared, settings.folds)
     ]
-    warm(configs)
+    make_shared_files(configs)
     run = {"ray": _on_ray, "processes": _in_processes, "serial": _one_by_one}[engine]
     failed = []
     for done, (trial, error) in enumerate(run(trials, settings.workers), start=1):
@@ -142,7 +138,7 @@ def train_grid(settings: Settings) -> list[str]:
 
 
 def choose_engine(settings: Settings) -> str:
-    """Which of the engines works, where the user leaves it open."""
+    """Return the engine, chosen by the machine if the user gives `auto`."""
     installed = importlib.util.find_spec("ray") is not None
     if settings.engine == "ray" and not installed:
         raise ConfigError("engine=ray needs Ray; pip install 'multimodal_fer[ray]'")
@@ -154,8 +150,8 @@ def choose_engine(settings: Settings) -> str:
     return "processes" if settings.workers > 1 else "serial"
 
 
-def warm(configs: Sequence[TrainConfig]) -> None:
-    """Look at all faces and hear all words before trials share them: two would write the same file."""
+def make_shared_files(configs: Sequence[TrainConfig]) -> None:
+    """Compute face features and transcripts before the trials, so that no two write the same file."""
     for config in configs:
         prepared, reads = load_prepared(config.data), SYSTEMS[config.model].reads
         if "faces" in reads:
@@ -168,11 +164,11 @@ def warm(configs: Sequence[TrainConfig]) -> None:
             Transcripts(prepared, config.speech_model, config.engine).finish()
 
 
-# --- engines: each gives a trial with what went wrong, as they get done ---
+# --- engines: each yields finished trials with an error message or None ---
 
 
-def attempt(trial: Trial) -> str | None:
-    """Train one trial; returns a sentence where it fails as users can cause."""
+def train_trial(trial: Trial) -> str | None:
+    """Train one trial; return the message of an error of this package."""
     with contextlib.ExitStack() as stack:
         if trial.quiet:
             torch.set_num_threads(1)
@@ -190,28 +186,28 @@ Results = Iterator[tuple[Trial, str | None]]
 
 
 def _one_by_one(trials: Sequence[Trial], workers: int) -> Results:
-    return ((trial, attempt(trial)) for trial in trials)
+    return ((trial, train_trial(trial)) for trial in trials)
 
 
 def _in_processes(trials: Sequence[Trial], workers: int) -> Results:
-    for trial, answer in run_in_processes(attempt, trials, workers):
-        yield trial, f"its process died ({answer.how})" if isinstance(answer, Died) else answer
+    for trial, error in run_in_processes(train_trial, trials, workers):
+        yield trial, f"its process ended ({error.how})" if isinstance(error, Died) else error
 
 
 def _on_ray(trials: Sequence[Trial], workers: int) -> Results:
     import ray  # type: ignore[import-not-found]
     from ray.exceptions import RayError  # type: ignore[import-not-found]
 
-    # Ray reports home unless told not to.
+    # Ray sends usage statistics by default.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    began = not ray.is_initialized()
-    if began:
-        root = str(Path(__file__).parent.parent.parent)  # where workers find the recipes
-        here: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers}
+    started = not ray.is_initialized()
+    if started:
+        root = str(Path(__file__).parent.parent.parent)  # for the workers to import the recipes
+        local: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers}
         environment = {"env_vars": {"PYTHONPATH": root}}
-        ray.init(include_dashboard=False, log_to_driver=False, runtime_env=environment, **here)
+        ray.init(include_dashboard=False, log_to_driver=False, runtime_env=environment, **local)
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
-    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(attempt)
+    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(train_trial)
     try:
         waiting = {remote.remote(trial): trial for trial in trials}
         while waiting:
@@ -222,12 +218,12 @@ def _on_ray(trials: Sequence[Trial], workers: int) -> Results:
             except RayError as error:
                 yield trial, f"its worker failed ({str(error).strip().splitlines()[-1]})"
     finally:
-        if began:
+        if started:
             ray.shutdown()
 
 
 def main(*words: str) -> None:
-    """The command line."""
+    """Run the command."""
     train_grid(read_settings(Settings, words))
 
 

@@ -1,15 +1,14 @@
-"""Read a release of IEMOCAP once, so that training reads it from memory.
+"""Read the media of an IEMOCAP release once and store them for all trainings.
 
     python -m recipes.iemocap.prepare IEMOCAP_PATH runs/iemocap [workers=N] [allow_partial=1]
         [modalities=face,voice,text]
 
-IEMOCAP_PATH is the unpacked release, which is only ever read. Its counts must be the published ones, or
-`allow_partial=1` says that a part will do. What is written is described in `store.py`, and `prepared.py`
-reads it.
+IEMOCAP_PATH is the unpacked release, which is only read. Its counts must be the published ones, unless
+`allow_partial=1` accepts an incomplete release. `preparation/store.py` describes the written files.
 
-The same command goes on after a kill, makes again only what changed, and gives the same bytes with any number
-of workers. A file that cannot be read costs its turns that modality, and is named at the end and in the
-report.
+The same command continues after an interruption, prepares changed dialogs again, and writes the same bytes
+with any number of workers. An unreadable file leaves its turns without that modality; it is named at the end
+and in the report.
 """
 
 import contextlib
@@ -32,56 +31,33 @@ from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import prepare_folder, write_json
 from multimodal_fer.utils.process_pool import Died, processors, run_in_processes
-from recipes.iemocap.corpus.published_counts import (
-    Difference,
-    check_contract,
-    differences_table,
-    off_scale,
-)
+from recipes.iemocap.corpus import published_counts
 from recipes.iemocap.corpus.release import find_release, list_release, refuse_inside
 from recipes.iemocap.corpus.turns import read_turns
-from recipes.iemocap.learning.settings import read_settings
-from recipes.iemocap.preparation.dialogs import (
-    AFTER_END,
-    Job,
-    Outcome,
-    finished_record,
-    give_up_dialog,
-    make_job,
-    prepare_dialog,
-)
+from recipes.iemocap.learning.config import read_settings
+from recipes.iemocap.preparation import dialogs, store
 from recipes.iemocap.preparation.prepared import Prepared, load_prepared
-from recipes.iemocap.preparation.store import (
-    COMMAND,
-    DIALOGS,
-    MANIFEST,
-    REPORT,
-    Record,
-    Row,
-    write_manifest,
-    writing,
-)
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-MOST_WORKERS = 8  # by default; each takes about half a gigabyte, and disks get no faster
-SHOWN = 20  # errors on the screen; the report has them all
+MOST_WORKERS = 8  # by default; each takes about half a gigabyte, and the disk limits more
+MOST_ERRORS = 20  # printed; the report has all
 
 
 def default_workers() -> int:
-    """As many processes as there are processors, up to a few."""
+    """Return the number of processors, up to `MOST_WORKERS`."""
     return min(MOST_WORKERS, len(processors()))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a release is prepared."""
+    """The settings of a preparation."""
 
     workers: int = field(default_factory=default_workers)  # processes; 0 works in this one
-    allow_partial: bool = False  # go on with other than the published counts
+    allow_partial: bool = False  # accept counts other than the published ones
     modalities: tuple[str, ...] = MODALITIES
 
     def __post_init__(self) -> None:
@@ -95,90 +71,100 @@ class Settings:
 
 
 def main(source: str, output: str, *words: str) -> None:
-    """The command line."""
+    """Run the command."""
     try:
         prepare(source, output, read_settings(Settings, words))
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on")
+        sys.exit("stopped; the same command continues")
 
 
 def prepare(source: str | Path, output: str | Path, settings: Settings) -> Prepared:
-    """Prepare a release, or what is not prepared yet. Raises errors of this package only."""
+    """Prepare all dialogs of a release that are not prepared yet. Raises errors of this package only."""
     root = find_release(source)
     folder = refuse_inside(root, output)
     release = list_release(root, settings.modalities, allow_partial=settings.allow_partial)
     turns = {dialog.name: read_turns(dialog) for dialog in release.dialogs}
     every_turn = [turn for of_dialog in turns.values() for turn in of_dialog]
-    found = check_contract(every_turn, allow_partial=settings.allow_partial)
-    notes = [*release.notes, *filter(None, [off_scale(every_turn)])]
+    found = published_counts.check_counts(every_turn, allow_partial=settings.allow_partial)
+    notes = [*release.notes, *filter(None, [published_counts.off_scale(every_turn)])]
     if found:
-        print(f"not the published counts:\n{differences_table(found)}")
-    prepare_folder(folder / DIALOGS)
-    with alone_in(folder):
+        print(
+            f"counts that differ from the published ones:\n{published_counts.differences_table(found)}"
+        )
+    prepare_folder(folder / store.DIALOGS)
+    with locked(folder):
         jobs = [
-            make_job(dialog, turns[dialog.name], settings.modalities, folder)
+            dialogs.make_job(dialog, turns[dialog.name], settings.modalities, folder)
             for dialog in release.dialogs
         ]
-        sitting = _Sitting(jobs)
-        sitting.work_off(settings.workers)
-        sitting.write(folder, notes, found, settings)
+        preparation = _Preparation(jobs)
+        preparation.run(settings.workers)
+        preparation.write(folder, notes, found, settings)
     return load_prepared(folder)
 
 
-class _Sitting:
-    """All dialogs of a release, some of them prepared in an earlier sitting."""
+class _Preparation:
+    """The dialogs of a release, some of them prepared earlier."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[dialogs.Job]) -> None:
         self.jobs = jobs
         self.started = time.monotonic()
-        kept = {job.dialog.name: finished_record(job) for job in jobs}
-        self.records = {name: record for name, record in kept.items() if record}
+        stored = {job.dialog.name: dialogs.finished_record(job) for job in jobs}
+        self.records = {name: record for name, record in stored.items() if record}
         waiting = [job for job in jobs if job.dialog.name not in self.records]
-        # Longest first, so that no long one is left when all others are done.
+        # Longest first, so that the workers finish at about the same time.
         self.waiting = sorted(waiting, key=lambda job: (-job.end, job.dialog.name))
         self.busy_seconds = 0.0  # of all workers
 
-    def work_off(self, workers: int) -> None:
-        """Prepare what is not prepared, telling how it goes."""
+    def run(self, workers: int) -> None:
+        """Prepare the waiting dialogs and print the progress."""
         if self.records:
             print(f"prepared already: {len(self.records)} of {len(self.jobs)} dialogs", flush=True)
         if self.waiting:
-            manifest = self.waiting[0].folder / MANIFEST
-            with writing(manifest):  # where there is one, all that it lists is there
+            manifest = self.waiting[0].folder / store.MANIFEST
+            with store.writing(manifest):  # a manifest means that all dialogs are prepared
                 manifest.unlink(missing_ok=True)
         total, done = sum(job.end for job in self.waiting), 0.0
-        with contextlib.closing(run_in_processes(prepare_dialog, self.waiting, workers)) as results:
+        with contextlib.closing(
+            run_in_processes(dialogs.prepare_dialog, self.waiting, workers)
+        ) as results:
             for job, result in results:
-                outcome = give_up_dialog(job, result.how) if isinstance(result, Died) else result
+                outcome = (
+                    dialogs.give_up_dialog(job, result.how) if isinstance(result, Died) else result
+                )
                 self.records[job.dialog.name] = outcome.record
                 self.busy_seconds += outcome.seconds
                 done += job.end
                 left = (time.monotonic() - self.started) * (total / done - 1)
                 print(f"{self._progress(job, outcome)}  {_duration(left)} left", flush=True)
 
-    def _progress(self, job: Job, outcome: Outcome) -> str:
-        rows = outcome.record.rows
+    def _progress(self, job: dialogs.Job, outcome: dialogs.Outcome) -> str:
+        rows, errors = outcome.record.rows, len(outcome.record.errors)
         media = ", ".join(f"{name} {_having(rows, name)}" for name in job.modalities)
-        troubles = len(outcome.record.errors)
         return (
             f"dialog {len(self.records)}/{len(self.jobs)}  {job.dialog.name}  turns {len(rows)} ({media})"
-            + (f"  errors {troubles}" if troubles else "")
+            + (f"  errors {errors}" if errors else "")
         )
 
     def write(
-        self, folder: Path, notes: list[str], found: list[Difference], settings: Settings
+        self,
+        folder: Path,
+        notes: list[str],
+        found: list[published_counts.Difference],
+        settings: Settings,
     ) -> None:
-        """The manifest and the report; tell what is in them."""
+        """Write the manifest and the report, and print a summary."""
         records = [self.records[job.dialog.name] for job in self.jobs]
         rows = [row for record in records for row in record.rows]
-        manifest = write_manifest(folder, rows)
+        manifest = store.write_manifest(folder, rows)
         prepared_now = sum(len(job.turns) for job in self.waiting)
+        late = [row["id"] for row in rows if row["missing"].get("face") == dialogs.AFTER_END]
         report = {
             "manifest_sha256": manifest,
             "dialogs": len(records),
             "turns": len(rows),
             "media": {name: _counts(rows, name) for name in settings.modalities},
-            "after_the_end_of_the_video": _ids(rows, "face", AFTER_END),
+            "after_the_end_of_the_video": late,
             "errors": _sentences(records, "errors"),
             "notes": notes + _sentences(records, "notes"),
             "other_than_published": [row._asdict() for row in found],
@@ -186,49 +172,44 @@ class _Sitting:
             "turns_prepared_in_this_sitting": prepared_now,
             "seconds": round(time.monotonic() - self.started, 1),
             "seconds_per_turn_and_worker": round(self.busy_seconds / max(prepared_now, 1), 3),
-            "versions": _versions(),
-            **provenance(COMMAND),
-        }
-        with writing(folder / REPORT):
-            write_json(folder / REPORT, report)
+            # Other versions may decode or compute other last digits.
+            "versions": {module.__name__: str(module.__version__) for module in (numpy, torch, av, cv2)},
+            **provenance(store.COMMAND),
+        }  # fmt: skip
+        with store.writing(folder / store.REPORT):
+            write_json(folder / store.REPORT, report)
         for line in _summary(folder, report):
             print(line)
 
 
-def _sentences(records: Iterable[Record], kind: str) -> list[str]:
+def _sentences(records: Iterable[store.Record], kind: str) -> list[str]:
     return [sentence for record in records for sentence in getattr(record, kind)]
 
 
-def _having(rows: Iterable[Row], modality: str) -> int:
+def _having(rows: Iterable[store.Row], modality: str) -> int:
     return sum(modality in row["media"] for row in rows)
 
 
-def _ids(rows: Iterable[Row], modality: str, reason: str) -> list[str]:
-    return [row["id"] for row in rows if row["missing"].get(modality) == reason]
-
-
-def _counts(rows: Sequence[Row], modality: str) -> dict[str, Any]:
-    """How many turns have a modality, and how many lack it for which reason."""
+def _counts(rows: Sequence[store.Row], modality: str) -> dict[str, Any]:
     reasons = Counter(row["missing"][modality] for row in rows if modality in row["missing"])
     return {"turns": _having(rows, modality), "missing": dict(reasons.most_common())}
 
 
 def _summary(folder: Path, report: dict[str, Any]) -> Iterator[str]:
-    """What a person wants to know at the end."""
     for name, counts in report["media"].items():
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts["missing"].items())
-        without = f"; without: {reasons}" if reasons else ""
+        without = f"; missing: {reasons}" if reasons else ""
         yield f"{name}: {counts['turns']:,} of {report['turns']:,} turns{without}"
     errors = report["errors"]
-    for error in errors[:SHOWN]:
+    for error in errors[:MOST_ERRORS]:
         yield f"error: {error}"
-    if len(errors) > SHOWN:
-        yield f"and {len(errors) - SHOWN} more errors"
+    if len(errors) > MOST_ERRORS:
+        yield f"and {len(errors) - MOST_ERRORS} more errors"
     if report["notes"]:
         yield f"notes: {len(report['notes'])}"
     yield (
         f"written: {folder}, {report['turns']:,} turns of {report['dialogs']} dialogs in "
-        f"{_duration(report['seconds'])}, errors and notes in {REPORT}"
+        f"{_duration(report['seconds'])}, errors and notes in {store.REPORT}"
     )
 
 
@@ -236,16 +217,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _versions() -> dict[str, str]:
-    """Other ones may decode or compute other last digits."""
-    return {module.__name__: str(module.__version__) for module in (numpy, torch, av, cv2)}
-
-
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Refuse to work where the same command is at work already; a kill frees the folder."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder. Raises `OutputError` if the same command runs there; a kill releases the lock."""
     path = folder / ".lock"
-    with writing(path):
+    with store.writing(path):
         file = path.open("w")
     with file:
         if fcntl is not None:
@@ -253,7 +229,7 @@ def alone_in(folder: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OutputError(
-                    f"{folder}: another {COMMAND} is at work there; wait for it, or choose another folder"
+                    f"{folder}: another {store.COMMAND} is running there; wait, or choose another folder"
                 ) from None
             except OSError:
                 pass  # some network file systems have no locks

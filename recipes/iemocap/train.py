@@ -3,10 +3,10 @@
     python -m recipes.iemocap.train recipes/iemocap/systems/mdre.toml data=runs/iemocap run=runs/iemocap-mdre
         [protocol=loso5] [target=four] [fold=0|all] [dry_run=1]
 
-Each fold has a folder, `run/fold-0` and so on. Every epoch ends in `last.pt`; the same command continues from
-there to the same numbers. The test part is never looked at: the validation part chooses the epoch.
-`dry_run=1` writes nothing and says what would be trained and for how long. One process trains; to use several
-devices, start the command with another `fold` on each.
+Each fold has a folder, `run/fold-0` and so on, with a checkpoint `last.pt` after every epoch; the same
+command continues there to the same numbers. The validation part selects the epoch; the test part is not used.
+`dry_run=1` writes nothing and estimates the time. One process trains; to use several devices, start the
+command with another `fold` on each.
 """
 
 import math
@@ -31,18 +31,17 @@ from multimodal_fer.training.sound_augmentation import CORRUPTIONS, corrupt, hid
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.devices import mixed_precision
 from multimodal_fer.utils.files import write_json
-from recipes.iemocap.corpus.protocols import PARTS, Fold, deal_folds, whole_fold
-from recipes.iemocap.learning.config import ALL, TrainConfig
+from recipes.iemocap.corpus.protocols import PARTS, Fold, make_folds, whole_fold
+from recipes.iemocap.learning.config import ALL, TrainConfig, split_words
 from recipes.iemocap.learning.face_scores import FaceFeatures
-from recipes.iemocap.learning.inputs import Item, Reader, collate, cut, encode, judge, texts_of
+from recipes.iemocap.learning.inputs import Item, Reader, collate, cut, encode, predict, texts_of
 from recipes.iemocap.learning.runs import fold_digest, fold_folder
-from recipes.iemocap.learning.settings import split_words
 from recipes.iemocap.learning.systems import SYSTEMS, Batch, build_network
 from recipes.iemocap.learning.targets import make_goal
 from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 
 ABOUT = "about.json"
-TIMED = 4  # batches that an estimate measures
+TIMED = 4  # batches measured by an estimate
 
 
 class FoldRun(Run):
@@ -52,8 +51,8 @@ class FoldRun(Run):
         super().__init__(config, group)
         if group.count > 1:
             raise ConfigError(
-                "torchrun has started several processes, but one trains a fold; start this command "
-                "once for each device, with another fold= each"
+                "torchrun has started several processes, but one process trains a fold; start this "
+                "command once for each device, each with another fold="
             )
         self.score = config.score
         self.prepared, self.goal = prepared, make_goal(config)
@@ -67,7 +66,7 @@ class FoldRun(Run):
         if missing := [part for part in PARTS if self.fold.part(part) and not self.turns[part]]:
             raise DataError(
                 f"{config.data}: {' and '.join(missing)} of fold {config.fold} have no turn with "
-                f"{' and '.join(self.system.modalities)}; prepare the release with them"
+                f"{' and '.join(self.system.modalities)}; prepare the release with these modalities"
             )
         self.targets = self._targets("train")
         self.goal.prepare(self.targets)
@@ -77,11 +76,11 @@ class FoldRun(Run):
 
     @property
     def steps(self) -> int:
-        """Batches of an epoch."""
+        """Return the number of batches of an epoch."""
         return self.config.steps or math.ceil(len(self.turns["train"]) / self.config.batch)
 
     def _build(self) -> None:
-        """The network, and what reads turns for it; words are known from the training part only."""
+        """Build the network and the reader; the vocabulary is that of the training part."""
         config, prepared, reads = self.config, self.prepared, self.system.reads
         sizes: dict[str, Any] = {"labels": self.goal.labels}
         vocabulary = vectors = faces = None
@@ -89,14 +88,13 @@ class FoldRun(Run):
         if "tokens" in reads and config.model != "pretrained-text":
             own = [texts[turn] for turn in self.fold.train if turn in texts]
             built = Vocabulary.build(own, config.smallest_count).tokens
-            # By the alphabet: the order of their counts would tell more of the corpus than the words.
+            # Alphabetical, because the order of their counts would reveal more of the corpus.
             vocabulary = Vocabulary((*built[:2], *sorted(built[2:])))
-            if found := vectors_for(vocabulary, config.vectors, config.seed):
-                vectors = torch.as_tensor(found.vectors)
             sizes["vocabulary_size"] = len(vocabulary)
             self.about["vocabulary"] = list(vocabulary.tokens)
-        if vectors is not None:
-            sizes["word_size"] = vectors.shape[1]
+            if found := vectors_for(vocabulary, config.vectors, config.seed):
+                vectors = torch.as_tensor(found.vectors)
+                sizes["word_size"] = vectors.shape[1]
         if "faces" in reads:
             faces = FaceFeatures(prepared, config.face_weights, self.group.device)
             sizes["size"] = faces.size
@@ -109,7 +107,7 @@ class FoldRun(Run):
         self.reader = Reader(prepared, self.system, tokens, faces)
 
     def _targets(self, part: str) -> Tensor:
-        return self.goal.targets([self.prepared.rows[turn].turn for turn in self.turns[part]])
+        return self.goal.targets(self.prepared.turns_of(self.turns[part]))
 
     def _schedule(self) -> LRScheduler:
         if self.config.schedule == "constant":
@@ -117,10 +115,8 @@ class FoldRun(Run):
         total, highest = self.steps * self.config.epochs, self.config.learning_rate
         return OneCycleLR(self.optimizer, highest, total_steps=total, pct_start=0.25)
 
-    # --- sittings ---
-
     def resume(self) -> None:
-        """Continue; a run of other words, sounds or faces is refused."""
+        """Continue. Raises `DataError` if the prepared release is another one."""
         if (self.folder / CHECKPOINT).exists():
             found = load_checkpoint(self.folder / CHECKPOINT)["manifest"]
             if found != self.prepared.hash:
@@ -133,7 +129,7 @@ class FoldRun(Run):
             write_json(self.folder / ABOUT, self.description())
 
     def description(self) -> dict[str, Any]:
-        """What the folder says of itself: nothing of the corpus but counts."""
+        """Return the description of the run, which holds nothing of the corpus but counts."""
         return {
             **provenance("python -m recipes.iemocap.train " + " ".join(sys.argv[1:])),
             "manifest_sha256": self.prepared.hash,
@@ -152,23 +148,23 @@ class FoldRun(Run):
         self.model.train()
         total = count = 0.0
         for picks in self.batches(generator):
-            if len(picks) < 2:  # batch normalisation needs company
+            if len(picks) < 2:  # batch normalisation needs two
                 continue
             total += self.step(picks, generator) * len(picks)
             count += len(picks)
         return total / max(count, 1)
 
     def step(self, picks: Tensor, generator: torch.Generator) -> float:
-        """Learn from one batch; returns its loss."""
+        """Train on one batch and return its loss."""
         device, config = self.group.device, self.config
-        chances = torch.rand(len(picks), 2, generator=generator).tolist()
+        draws = torch.rand(len(picks), 2, generator=generator).tolist()
         items = [
-            self._drawn(self.turns["train"][pick], *chance)
-            for pick, chance in zip(picks.tolist(), chances, strict=True)
+            self._item(self.turns["train"][pick], *draw)
+            for pick, draw in zip(picks.tolist(), draws, strict=True)
         ]
         batch = collate(items, device)
         with mixed_precision(device):
-            logits = self._judge(batch, generator)
+            logits = self._logits(batch, generator)
         loss = self.goal.loss(logits.float(), self.targets[picks].to(device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -181,29 +177,29 @@ class FoldRun(Run):
         self.average.update_parameters(self.model)
         return loss.item()
 
-    def _drawn(self, turn: str, place: float, pace: float) -> Item:
-        """A turn as it is heard this time: played at its own speed, from a random place on."""
+    def _item(self, turn: str, position: float, pace: float) -> Item:
+        """Read a turn with random speed, cut at a random position."""
         item = self.reader.item(turn)
         if self.config.speed:
             factor = 1 + self.config.speed * (2 * pace - 1)
             item = item | {"samples": speed_up(item["samples"], factor)}
-        return cut(item, self.config.longest, place)
+        return cut(item, self.config.longest, position)
 
-    def _judge(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Logits (B, K); sounds are worn out before, each by its own draw."""
-        wear = CORRUPTIONS[self.config.wear]
+    def _logits(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return logits (B, K) of the sounds after augmentation."""
+        corruption = CORRUPTIONS[self.config.wear]
         if self.config.wear == "none":
-            return self.system.judge(self.model, batch).logits
+            return self.system.predict(self.model, batch).logits
         samples, lengths = batch.both("samples")
-        samples = corrupt(samples, lengths, wear, generator)
-        if not wear.masks or not hasattr(self.model, "hear"):
-            worn = batch._replace(values={**batch.values, "samples": samples})
-            return self.system.judge(self.model, worn).logits
+        samples = corrupt(samples, lengths, corruption, generator)
+        if not corruption.masks or not hasattr(self.model, "extract_features"):
+            augmented = batch._replace(values={**batch.values, "samples": samples})
+            return self.system.predict(self.model, augmented).logits
         sound = self.model.extract_features(samples, lengths)
-        return self.model.judge(hide_features(sound, wear.masks, generator)).logits
+        return self.model.judge(hide_features(sound, corruption.masks, generator)).logits
 
     def batches(self, generator: torch.Generator) -> list[Tensor]:
-        """Turns of like length together, in random order: little padding, much less work."""
+        """Return batches of turns of similar length, which need little padding, in random order."""
         config, count = self.config, len(self.turns["train"])
         if config.steps:  # as published: every batch drawn from all turns, with replacement
             drawn = torch.randint(count, (config.steps, config.batch), generator=generator)
@@ -218,13 +214,11 @@ class FoldRun(Run):
     def validate(self) -> dict[str, float]:
         if not self.turns["validation"]:
             return {}
-        logits = judge(self.result, self.reader, self.turns["validation"]).logits
+        logits = predict(self.result, self.reader, self.turns["validation"]).logits
         return self.goal.figures(logits, self._targets("validation"))
 
-    # --- before it starts ---
-
     def estimate(self) -> float:
-        """Seconds that all epochs take at most, from a few batches; the run is spoilt by it."""
+        """Return the seconds of all epochs at most, measured on a few batches; it changes the weights."""
         generator = torch.Generator().manual_seed(0)
         batches = [picks for picks in self.batches(generator)[: TIMED + 1] if len(picks) > 1]
         self.model.train()
@@ -238,17 +232,17 @@ class FoldRun(Run):
 
 
 def find_fold(prepared: Prepared, config: TrainConfig) -> Fold:
-    """The fold that a configuration names."""
+    """Return the fold of a configuration. Raises `ConfigError` for an unknown number."""
     if config.fold == ALL:
         return whole_fold(prepared.turns, config.target)
-    folds = deal_folds(prepared.turns, config.protocol, config.target)
+    folds = make_folds(prepared.turns, config.protocol, config.target)
     if not 0 <= config.fold < len(folds):
         raise ConfigError(f"fold {config.fold}: {config.protocol} has folds 0 to {len(folds) - 1}")
     return folds[config.fold]
 
 
 def fold_numbers(text: str, count: int) -> list[int]:
-    """Which folds `fold=` means."""
+    """Return the fold numbers of a `fold=` word."""
     if text == "all":
         return list(range(count))
     if not text.isdecimal():
@@ -256,51 +250,54 @@ def fold_numbers(text: str, count: int) -> list[int]:
     return [int(text)]
 
 
-def train(config: TrainConfig, folds: str = "all") -> Path:
-    """Train folds one after the other, or continue; returns the folder that holds them."""
-    prepared = load_prepared(config.data)
-    numbers = fold_numbers(folds, len(deal_folds(prepared.turns, config.protocol, config.target)))
-    with workers(config.device) as group:
-        for number in numbers:
-            run = FoldRun(of_fold(config, number), group, prepared)
-            print(f"fold {number}: {summary(run)}", flush=True)
-            run.go()
-    return Path(config.run)
-
-
-def plan(config: TrainConfig, folds: str = "all") -> None:
-    """Say what would be trained, and for how long; nothing is written but what the face network sees."""
-    prepared = load_prepared(config.data)
-    numbers = fold_numbers(folds, len(deal_folds(prepared.turns, config.protocol, config.target)))
-    total = 0.0
-    with workers(config.device) as group:
-        for number in numbers:
-            run = FoldRun(of_fold(config, number), group, prepared)
-            # Folds are of like size: one tells the time of all.
-            total = total or run.estimate() * len(numbers)
-            print(f"fold {number}: {summary(run)}; into {run.folder}")
-        print(f"{config.epochs} epochs each on {group.device}, at most {total / 60:.0f} min in all")
+def protocol_folds(config: TrainConfig, prepared: Prepared, text: str) -> list[int]:
+    """Return the numbers of a `fold=` word in the configuration's protocol."""
+    return fold_numbers(text, len(make_folds(prepared.turns, config.protocol, config.target)))
 
 
 def of_fold(config: TrainConfig, number: int) -> TrainConfig:
     return replace(config, run=str(fold_folder(config.run, number)), fold=number)
 
 
+def train(config: TrainConfig, folds: str = "all") -> Path:
+    """Train folds one after the other, or continue; return the folder that holds them."""
+    prepared = load_prepared(config.data)
+    numbers = protocol_folds(config, prepared, folds)
+    with workers(config.device) as group:
+        for number in numbers:
+            run = FoldRun(of_fold(config, number), group, prepared)
+            print(summary(run), flush=True)
+            run.go()
+    return Path(config.run)
+
+
+def plan(config: TrainConfig, folds: str = "all") -> None:
+    """Print the trainings and their estimated time; only the facial network's features are written."""
+    prepared = load_prepared(config.data)
+    numbers = protocol_folds(config, prepared, folds)
+    seconds = 0.0
+    with workers(config.device) as group:
+        for number in numbers:
+            run = FoldRun(of_fold(config, number), group, prepared)
+            # Folds are of similar size, so one is measured.
+            seconds = seconds or run.estimate()
+            print(f"{summary(run)}; into {run.folder}")
+        total = seconds * len(numbers) / 60
+        print(f"{config.epochs} epochs each on {group.device}, at most {total:.0f} min in all")
+
+
 def summary(run: FoldRun) -> str:
-    """A fold in a line."""
-    said = run.description()
-    counts = ", ".join(f"{part} {count:,}" for part, count in said["turns"].items())
-    return f"{run.fold.name}, turns: {counts}; {said['parameters']:,} parameters"
+    """Describe a fold's training in a line."""
+    about = run.description()
+    counts = ", ".join(f"{part} {count:,}" for part, count in about["turns"].items())
+    return f"fold {run.config.fold}: {run.fold.name}, turns: {counts}; {about['parameters']:,} parameters"
 
 
 def main(toml: str, *words: str) -> None:
-    """The command line."""
-    sitting, rest = split_words(words, fold="all", dry_run="0")
+    """Run the command."""
+    options, rest = split_words(words, fold="all", dry_run="0")
     config = load_config(TrainConfig, toml, rest)
-    if sitting["dry_run"] in ("1", "true"):
-        plan(config, sitting["fold"])
-    else:
-        train(config, sitting["fold"])
+    (plan if options["dry_run"] in ("1", "true") else train)(config, options["fold"])
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""An IEMOCAP release as it is passed on, its labels and its protocols."""
+"""The IEMOCAP release: its files, turns, labels and evaluation protocols."""

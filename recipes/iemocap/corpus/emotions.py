@@ -1,8 +1,8 @@
-"""What can be learnt from a turn of IEMOCAP: named sets of emotions, and three numbers.
+"""Targets of a training: named label sets, or valence, arousal and dominance.
 
-Four classes are those of nearly every published figure: excitement counts as happiness (5,531 turns). Labels
-are the summary's. Tables passed on with dialog models give some turns without a majority a label (7,433 turns
-of six classes instead of 7,380): figures on those are not comparable.
+Nearly all published figures use four classes, with excitement counted as happiness (5,531 turns). Labels are
+those of the summary files. Some tables of dialog models label turns without a majority too (7,433 turns of
+six classes instead of 7,380): figures on those are not comparable.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,46 +16,48 @@ from multimodal_fer.labels import IEMOCAP4, IEMOCAP_CODES
 from recipes.iemocap.corpus.turns import Turn
 
 DIMENSIONS = ("valence", "arousal", "dominance")  # means of the outside raters, from 1 to 5
-NUMBERS = "dimensions"  # the target that is these numbers; every turn has them
+NUMBERS = "dimensions"  # the target of these three numbers, which every turn has
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Emotions to tell apart; a turn whose code is not in `names` takes no part."""
+    """The emotions of a classification; turns with other codes are excluded."""
 
-    names: Mapping[str, str]  # of the label by the summary's code
+    names: Mapping[str, str]  # label by code of the summary file
     improvised_only: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Each label once, in the order of the codes."""
+        """Return each label once, in the order of the codes."""
         return tuple(dict.fromkeys(self.names.values()))
 
     def label_of(self, turn: Turn) -> str | None:
-        """The turn's label, None where it takes no part."""
+        """Return the turn's label, None if the turn is excluded."""
         if self.improvised_only and not turn.improvised:
             return None
         return self.names.get(turn.label)
 
 
-UNMERGED = {code: IEMOCAP_CODES[code] for code in ("ang", "hap", "sad", "neu")}
+def _codes(*codes: str) -> dict[str, str]:
+    return {code: IEMOCAP_CODES[code] for code in codes}
+
+
+UNMERGED = _codes("ang", "hap", "sad", "neu")
 LABEL_SETS = {
     "four": LabelSet(IEMOCAP4),  # 5,531 turns
-    # Scripts are the same in all sessions, so words of the test turns were seen in training.
+    # All sessions perform the same scripts, so training contains the words of scripted test turns.
     "four-improvised": LabelSet(IEMOCAP4, improvised_only=True),  # 2,943
-    # Excited turns left out: papers on improvised turns mostly have these 2,280, so say which it was.
+    # Most papers on improvised turns exclude excitement and use these 2,280.
     "four-unmerged": LabelSet(UNMERGED),  # 4,490
     "four-unmerged-improvised": LabelSet(UNMERGED, improvised_only=True),  # 2,280
-    "five": LabelSet({**IEMOCAP4, "fru": IEMOCAP_CODES["fru"]}),  # 7,380
-    "six": LabelSet(  # 7,380
-        {code: IEMOCAP_CODES[code] for code in ("ang", "hap", "exc", "sad", "neu", "fru")}
-    ),
+    "five": LabelSet(IEMOCAP4 | _codes("fru")),  # 7,380
+    "six": LabelSet(_codes("ang", "hap", "exc", "sad", "neu", "fru")),  # 7,380
 }
 TARGETS = (*LABEL_SETS, NUMBERS)
 
 
 def select_turns(turns: Iterable[Turn], target: str) -> list[Turn]:
-    """The turns that take part: those with a label of the set, or all where numbers are the target.
+    """Return the turns with a label of the set, or all turns if the target is `NUMBERS`.
 
     Raises `ConfigError` for an unknown target.
     """
@@ -66,16 +68,16 @@ def select_turns(turns: Iterable[Turn], target: str) -> list[Turn]:
 
 
 def label_set(target: str) -> LabelSet:
-    """A set of labels by its name."""
+    """Return a label set by name. Raises `ConfigError` for an unknown name."""
     if target not in LABEL_SETS:
         raise ConfigError(f"unknown label set {target!r}; known: {', '.join(LABEL_SETS)}")
     return LABEL_SETS[target]
 
 
 def label_numbers(turns: Sequence[Turn], target: str) -> NDArray[numpy.int64]:
-    """Each turn's label (N,) as an index into the set's `labels`.
+    """Return each turn's label (N,) as an index into the set's `labels`.
 
-    Raises `ValueError` for a turn that takes no part: select turns first.
+    Raises `ValueError` for an excluded turn; call `select_turns` first.
     """
     chosen = label_set(target)
     labels = chosen.labels
@@ -83,6 +85,6 @@ def label_numbers(turns: Sequence[Turn], target: str) -> NDArray[numpy.int64]:
 
 
 def dimension_targets(turns: Sequence[Turn]) -> NDArray[numpy.float32]:
-    """Valence, arousal and dominance (N, 3) in the order of `DIMENSIONS`."""
+    """Return valence, arousal and dominance (N, 3) in the order of `DIMENSIONS`."""
     rows = [[turn.valence, turn.arousal, turn.dominance] for turn in turns]
     return numpy.array(rows, numpy.float32).reshape(-1, len(DIMENSIONS))

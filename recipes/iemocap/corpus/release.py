@@ -1,14 +1,14 @@
-"""Where things lie in IEMOCAP (Busso et al. 2008): find the release, list its dialogs and their files.
+"""The dialogs and files of an IEMOCAP release (Busso et al. 2008).
 
-The release comes from USC SAIL under a signed form and is only ever read here. It is accepted as the folder
-that holds `Session1` to `Session5`, or as one that holds it under the name `IEMOCAP_full_release` or
-`IEMOCAP`. Names that start with "." are left out: macOS puts binary `._` files beside the real ones.
+USC SAIL gives the release to those who signed its form; this recipe only reads it. Users may give the folder
+with `Session1` to `Session5`, or a folder that holds it as `IEMOCAP_full_release` or `IEMOCAP`. Names that
+start with "." are ignored, because macOS adds binary `._` files.
 """
 
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,12 @@ SCRIPTS = ("01_1", "01_2", "01_3", "02_1", "02_2", "03_1", "03_2")
 
 @dataclass(frozen=True)
 class Dialog:
-    """One recording of two actors, and where its files lie."""
+    """One recording of two actors, with the paths of its files."""
 
     name: str  # such as Ses01F_impro01
     folder: Path  # of its session
-    has_sound: bool  # whether its turns' sound files are there
-    video: Path | None  # both actors side by side; None where it is not there
+    has_sound: bool  # the folder of its turns' sound files exists
+    video: Path | None  # both actors side by side; None if the file is missing
 
     @property
     def session(self) -> int:
@@ -43,7 +43,7 @@ class Dialog:
 
     @property
     def evaluation(self) -> Path:
-        """The summary of labels and ratings."""
+        """Return the summary of labels and ratings."""
         return self.folder / EVALUATIONS / f"{self.name}.txt"
 
     @property
@@ -51,18 +51,18 @@ class Dialog:
         return self.folder / TRANSCRIPTIONS / f"{self.name}.txt"
 
     def sound(self, turn: str) -> Path:
-        """The sound of one turn: 16 kHz, mono, cut exactly at its start and end."""
+        """Return the sound file of one turn: 16 kHz, mono, cut exactly at its start and end."""
         return self.folder / SOUNDS / self.name / f"{turn}.wav"
 
     @property
     def whole_sound(self) -> Path:
-        """Both microphones from start to end; only looked for, to tell what was not unpacked."""
+        """Return the sound file of the whole dialog, of which only the existence is checked."""
         return self.folder / DIALOG_SOUNDS / f"{self.name}.wav"
 
 
 @dataclass(frozen=True)
 class Release:
-    """The dialogs by session and name, and sentences on what is not there."""
+    """The dialogs by session and name, and notes on missing files."""
 
     root: Path
     dialogs: tuple[Dialog, ...]
@@ -70,7 +70,7 @@ class Release:
 
 
 def published_dialogs() -> list[str]:
-    """The names of all 151 dialogs: every scene was recorded twice, once for each wearer of the markers."""
+    """Return the names of all 151 dialogs: each scene was recorded once per wearer of the markers."""
     names = [
         f"Ses0{session}{wearer}_{scene}"
         for session in SESSIONS
@@ -89,21 +89,22 @@ def _improvisations(session: int, wearer: str) -> list[str]:
     return names
 
 
-# --- finding it ---
+# --- finding the release ---
 
 
 def find_release(folder: str | Path) -> Path:
-    """The folder that holds the sessions, from any folder that the release may be given by.
+    """Return the folder that holds the sessions, from a folder as users give it.
 
-    Raises `DataError` that says what was found instead.
+    Raises `DataError` that names what was found instead.
     """
     root = Path(folder).expanduser()
     if re.fullmatch(r"Session\d", root.name) and "dialog" in names_in(root):
         raise DataError(
             f"{root}: is one session of IEMOCAP; give the folder that holds all five, {root.parent}"
         )
-    # Some archives unpack into a folder of their own name once more.
-    for place in (root, *(root / name for name in ROOT_NAMES), *_twice(root)):
+    # Some archives unpack into a folder of the same name within a folder.
+    twice = (root / outer / inner for outer in ROOT_NAMES for inner in ROOT_NAMES)
+    for place in (root, *(root / name for name in ROOT_NAMES), *twice):
         if _sessions_in(place):
             return place
     found = names_in(root)
@@ -113,17 +114,13 @@ def find_release(folder: str | Path) -> Path:
     )
 
 
-def _twice(root: Path) -> Iterator[Path]:
-    return (root / outer / inner for outer in ROOT_NAMES for inner in ROOT_NAMES)
-
-
 def _sessions_in(root: Path) -> list[int]:
     found = names_in(root) if _is_folder(root) else []
     return [session for session in SESSIONS if f"Session{session}" in found]
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether there is a folder; `Path.is_dir` would take one that may not be read for a missing one."""
+    """Check for a folder; unlike `Path.is_dir`, raise `DataError` if access is denied."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -133,7 +130,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names in a folder, sorted, without those that start with "."."""
+    """Return the sorted names in a folder, without those that start with "."."""
     try:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
@@ -141,7 +138,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """A text file of the release; bytes that are no UTF-8 become U+FFFD."""
+    """Read a text file of the release; bytes that are not UTF-8 become U+FFFD."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -149,7 +146,6 @@ def read_text(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
-    """A sentence for what an operating system says about a file or folder."""
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path}: not found; give the folder of the unpacked IEMOCAP release")
     if isinstance(error, NotADirectoryError):
@@ -158,8 +154,8 @@ def _unreadable(path: Path, error: OSError) -> DataError:
         )
     if isinstance(error, PermissionError):
         return DataError(
-            f"{path}: may not be read by this user (permission denied); allow it, or copy the "
-            "release to where it may"
+            f"{path}: may not be read by this user (permission denied); change the permissions, or copy "
+            "the release to another folder"
         )
     return DataError(f"{path}: cannot be read ({error.strerror}); check the disk or the network")
 
@@ -169,20 +165,17 @@ def _shortened(names: list[str], limit: int = 6) -> str:
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
-# --- listing it ---
+# --- listing the dialogs ---
 
 
 def list_release(
-    folder: str | Path,
-    modalities: Collection[str] = MODALITIES,
-    *,
-    allow_partial: bool = False,
+    folder: str | Path, modalities: Collection[str] = MODALITIES, *, allow_partial: bool = False
 ) -> Release:
-    """The dialogs of a release that has all that `modalities` need.
+    """Return the dialogs of a release after checking that the files of `modalities` exist.
 
-    The labels are always needed. A single video that is not there is a note, since a missing picture is
-    normal; a missing session, folder or text is an error that lists them all, unless `allow_partial`,
-    which makes them notes.
+    Labels and words are always needed. A single missing video is a note, because faces may be missing in
+    training. Raises `DataError` that lists all missing sessions, folders and texts; with `allow_partial`
+    these are notes.
     """
     root = find_release(folder)
     present = _sessions_in(root)
@@ -198,9 +191,9 @@ def list_release(
         notes += listing.notes
     if problems and not allow_partial:
         raise DataError(
-            f"{root}: expected the whole of IEMOCAP, and this is missing or wrong:\n  "
+            f"{root}: expected the complete IEMOCAP release; missing or wrong:\n  "
             + "\n  ".join(problems)
-            + "\nunpack the whole release again, or set allow_partial=true to go on with what there is"
+            + "\nunpack the whole release again, or set allow_partial=true to continue without these"
         )
     if not dialogs:
         raise DataError(
@@ -211,76 +204,70 @@ def list_release(
 
 
 class _Session:
-    """The files of one session: dialogs of it, and what is wrong with it."""
+    """The dialogs of one session, and the problems found in its files."""
 
     def __init__(self, folder: Path, number: int, modalities: Collection[str]) -> None:
-        self.folder = folder
-        self.number = number
-        self.modalities = modalities
+        self.folder, self.number, self.modalities = folder, number, modalities
         self.problems: list[str] = []
         self.notes: list[str] = []
 
     def dialogs(self) -> list[Dialog]:
-        """Those that have labels and words."""
-        labelled = self._named(EVALUATIONS, ".txt", "labels", needed=True)
-        written = self._named(TRANSCRIPTIONS, ".txt", "words", needed=True)
-        heard = self._named(SOUNDS, "", "sound of the turns", needed="voice" in self.modalities)
-        seen = self._named(VIDEOS, ".avi", "videos", needed="face" in self.modalities)
-        names = sorted((labelled or set()) & (written or set()))
-        if labelled is not None and written is not None:
-            self._lacking(labelled, written, TRANSCRIPTIONS, ".txt", self.problems)
-            self._lacking(written, labelled, EVALUATIONS, ".txt", self.problems)
-        if heard is not None and "voice" in self.modalities:
-            self._lacking(set(names), heard, SOUNDS, "", self.problems)
-        if seen is not None and "face" in self.modalities:
-            self._lacking(set(names), seen, VIDEOS, ".avi", self.notes)
+        """Return the dialogs that have labels and words."""
+        labels = self._dialogs_in(EVALUATIONS, ".txt", "labels", needed=True)
+        words = self._dialogs_in(TRANSCRIPTIONS, ".txt", "words", needed=True)
+        needs_sound, needs_video = "voice" in self.modalities, "face" in self.modalities
+        sounds = self._dialogs_in(SOUNDS, "", "sound of the turns", needs_sound)
+        videos = self._dialogs_in(VIDEOS, ".avi", "videos", needs_video)
+        names = (labels or set()) & (words or set())
+        if labels is not None and words is not None:
+            self.problems += self._missing(labels - words, TRANSCRIPTIONS, ".txt")
+            self.problems += self._missing(words - labels, EVALUATIONS, ".txt")
+        if sounds is not None and needs_sound:
+            self.problems += self._missing(names - sounds, SOUNDS, "")
+        if videos is not None and needs_video:
+            self.notes += self._missing(names - videos, VIDEOS, ".avi")
         return [
             Dialog(
                 name,
                 self.folder,
-                has_sound=name in (heard or ()),
-                video=self.folder / VIDEOS / f"{name}.avi" if name in (seen or ()) else None,
+                has_sound=name in (sounds or ()),
+                video=self.folder / VIDEOS / f"{name}.avi" if name in (videos or ()) else None,
             )
-            for name in names
+            for name in sorted(names)
         ]
 
-    def _named(self, place: Path, ending: str, what: str, needed: bool) -> set[str] | None:
-        """The dialogs that have a file or folder in `place`; None where the place is not there."""
+    def _dialogs_in(self, place: Path, ending: str, what: str, needed: bool) -> set[str] | None:
+        """Return the dialogs with a file or folder in `place`; None if `place` does not exist."""
         folder = self.folder / place
         if not _is_folder(folder):
             if needed:
                 self.problems.append(f"{folder}: missing ({what})")
             return None
-        found = [
-            name.removesuffix(ending)
-            for name in names_in(folder)
-            if name.startswith("Ses") and name.endswith(ending)
-        ]
-        for name in found:
-            # Among sounds and videos a strange name hides nothing: what lacks one is told by name.
-            if ending == ".txt" and not self._is_ours(name):
+        dialogs = set()
+        for file in names_in(folder):
+            if not (file.startswith("Ses") and file.endswith(ending)):
+                continue
+            name = file.removesuffix(ending)
+            match = DIALOG.fullmatch(name)
+            if match and int(match[1]) == self.number:
+                dialogs.add(name)
+            # An unknown sound or video is harmless: dialogs without one are reported by name.
+            elif ending == ".txt":
                 self.problems.append(
-                    f"{folder / (name + ending)}: expected the name of a dialog of session "
-                    f"{self.number}, such as Ses0{self.number}F_impro01{ending}; remove it"
+                    f"{folder / file}: expected the name of a dialog of session {self.number}, such as "
+                    f"Ses0{self.number}F_impro01{ending}; remove it"
                 )
-        return {name for name in found if self._is_ours(name)}
+        return dialogs
 
-    def _is_ours(self, name: str) -> bool:
-        match = DIALOG.fullmatch(name)
-        return match is not None and int(match[1]) == self.number
-
-    def _lacking(
-        self, expected: set[str], found: set[str], place: Path, ending: str, into: list[str]
-    ) -> None:
-        for name in sorted(expected - found):
-            into.append(f"{self.folder / place / (name + ending)}: missing")
+    def _missing(self, names: set[str], place: Path, ending: str) -> list[str]:
+        return [f"{self.folder / place / (name + ending)}: missing" for name in sorted(names)]
 
 
 def refuse_inside(root: Path, target: str | Path) -> Path:
-    """A place to write to, which must not lie in the release: it stays as it was published."""
+    """Return `target` as a path. Raises `OutputError` if it lies in the release, which is only read."""
     place = Path(target).expanduser()
     if place.resolve().is_relative_to(root.resolve()):
         raise OutputError(
-            f"{place}: lies inside the IEMOCAP release {root}, which is only read; choose another place"
+            f"{place}: lies inside the IEMOCAP release {root}, which is only read; choose another folder"
         )
     return place

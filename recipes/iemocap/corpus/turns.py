@@ -1,6 +1,6 @@
-"""Turns of IEMOCAP (Busso et al. 2008): strict readers of its label summaries and transcriptions.
+"""Strict readers of the label summaries and transcriptions of IEMOCAP (Busso et al. 2008).
 
-What a summary (`EmoEvaluation/<dialog>.txt`) holds, and the formats' own header, in made-up words:
+A summary (`EmoEvaluation/<dialog>.txt`) in invented words:
 
     % [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
 
@@ -8,12 +8,12 @@ What a summary (`EmoEvaluation/<dialog>.txt`) holds, and the formats' own header
     C-E1:⇥Anger; Frustration;⇥(a comment; of any words)
     A-E3:⇥val 2; act 4; dom  3;⇥()
 
-and a transcription (`transcriptions/<dialog>.txt`):
+A transcription (`transcriptions/<dialog>.txt`):
 
     Ses01F_impro01_F000 [006.2000-008.4500]: Made-up words here.
 
-A line that is none of these, or one of these and damaged, is a `DataError` that names the file and the line:
-a turn must not get lost or get another's label in silence.
+Any other or damaged line raises a `DataError` that names the file and the line, so that no turn is lost or
+gets the label of another one.
 """
 
 import re
@@ -33,44 +33,43 @@ SUMMARY = re.compile(
 )
 SUMMARY_FORM = "[start - end]⇥turn⇥label⇥[valence, arousal, dominance]"
 RATER = re.compile(r"([CA])-([EFM]\d):(.*)", re.ASCII)
-JOINED = re.compile(rf"[CA]-[EFM]\d:|{TURN.pattern}", re.ASCII)  # two lines in one
+JOINED = re.compile(rf"[CA]-[EFM]\d:|{TURN.pattern}", re.ASCII)  # two lines joined into one
 WORDS = re.compile(r"[A-Za-z]+( [A-Za-z]+)*", re.ASCII)
 SCORE = r"(\d(?:\.\d{1,9})?)?"
 ATTRIBUTES = re.compile(
     rf"\s*val\s*{SCORE}\s*;\s*act\s*{SCORE}\s*;(?:\s*dom\s*{SCORE}\s*;)?\s*", re.ASCII
 )
-WRITTEN = re.compile(rf"(\S+) \[{NUMBER}-{NUMBER}\]:(.*)", re.ASCII)
+TRANSCRIBED = re.compile(rf"(\S+) \[{NUMBER}-{NUMBER}\]:(.*)", re.ASCII)
 TIMES = re.compile(r"\[\s*\d+\.\d+\s*-", re.ASCII)
 UNTIMED = re.compile(r"\w+\s*:", re.ASCII)
 TAG = re.compile(r"\[\w+\]", re.ASCII)
 
-Fail = Callable[[int, str, str], DataError]  # from a line's number, the line, what was expected
-Line = tuple[int, str]  # as an editor numbers it, and without the spaces around it
+Fail = Callable[[int, str, str], DataError]  # of a line's number, the line, the expected form
+Line = tuple[int, str]  # number from 1, and the line without surrounding spaces
 
 
 @dataclass(frozen=True)
 class Rating:
-    """What one rater said of a turn, in the corpus's words; None where no number was given."""
+    """The rating of a turn by one rater, in the corpus's words; None for a missing number."""
 
-    rater: str  # E1 to E6 listened and watched; F or M and a digit is an actor, on the own turn
-    labels: tuple[str, ...] = ()  # several where the rater could not decide
+    rater: str  # E1 to E6 are outside raters; F or M and a digit is an actor who rates the own turn
+    labels: tuple[str, ...] = ()  # several if the rater could not decide
     valence: float | None = None
     arousal: float | None = None
     dominance: float | None = None
 
     @property
     def by_actor(self) -> bool:
-        """Ratings of the own turn: the summary's label and numbers leave them out."""
+        """Return true for a self-rating, which the summary's label and means exclude."""
         return self.rater[0] in "FM"
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One actor's turn, with the label and the means of the outside raters.
+    """One actor's turn, with the label and the mean ratings of the outside raters.
 
-    Times are seconds on the clock of the dialog's sound and video. Valence, arousal and dominance are on a
-    scale from 1 to 5. All else follows from the id, such as `Ses01F_impro01_M000`: session 1, the female
-    actor wears the markers, the male actor speaks.
+    Times are seconds from the start of the dialog's sound and video. Valence, arousal and dominance range
+    from 1 to 5. The id `Ses01F_impro01_M000` means session 1, female actor with markers, male speaker.
     """
 
     id: str
@@ -103,22 +102,22 @@ class Turn:
 
     @property
     def wearer(self) -> str:
-        """The actor who wears the markers, such as Ses01F."""
+        """Return the actor who wears the markers, such as Ses01F."""
         return self.id[:6]
 
     @property
     def speaker(self) -> str:
-        """The actor who speaks: the letter after the last "_", not the one of the recording."""
+        """Return the actor who speaks, by the letter after the last "_"."""
         return self.id[:5] + self.id.rpartition("_")[2][0]
 
     @property
     def improvised(self) -> bool:
-        """Else scripted: all sessions perform the same scripts."""
+        """Return false for scripted turns; all sessions perform the same scripts."""
         return self.id[7:].startswith("impro")
 
     @property
     def side(self) -> str:
-        """Where the speaker is in the video: the left picture is of who wears the markers."""
+        """Return the speaker's side of the video; the actor with markers is on the left."""
         return "left" if self.speaker == self.wearer else "right"
 
     @property
@@ -127,7 +126,7 @@ class Turn:
 
 
 def without_tags(text: str) -> str:
-    """A transcription without its marks of what is no word, such as [LAUGHTER]."""
+    """Remove marks of non-verbal sounds, such as [LAUGHTER]."""
     return " ".join(TAG.sub(" ", text).split())
 
 
@@ -135,10 +134,7 @@ def without_tags(text: str) -> str:
 
 
 def read_turns(dialog: Dialog) -> list[Turn]:
-    """All labelled turns of a dialog with their words, in the order in which they start.
-
-    Turns overlap: a partner may begin before the other ends.
-    """
+    """Return all labelled turns of a dialog with their words, by start time; turns may overlap."""
     turns = parse_evaluation(read_text(dialog.evaluation), dialog.evaluation)
     texts = parse_transcription(read_text(dialog.transcription), dialog.transcription)
     labelled = {turn.id for turn in turns}
@@ -149,12 +145,11 @@ def read_turns(dialog: Dialog) -> list[Turn]:
 
 
 def read_all_turns(dialogs: Iterable[Dialog]) -> list[Turn]:
-    """The turns of all dialogs, one dialog after the other."""
+    """Return the turns of all dialogs, dialog by dialog."""
     return [turn for dialog in dialogs for turn in read_turns(dialog)]
 
 
 def _expect_all(expected: set[str], found: set[str], path: Path, other: Path) -> None:
-    """Both files have the same turns: 10,039 in all, XX ids and lines without an id apart."""
     if missing := sorted(expected - found):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise DataError(
@@ -164,8 +159,6 @@ def _expect_all(expected: set[str], found: set[str], path: Path, other: Path) ->
 
 
 def _failing(path: Path) -> Fail:
-    """Makes the error for a line of this file."""
-
     def fail(number: int, line: str, expected: str) -> DataError:
         return DataError(
             f"{path}, line {number}: expected {expected}, found {line[:100]!r}; "
@@ -179,9 +172,9 @@ def _failing(path: Path) -> Fail:
 
 
 def parse_evaluation(text: str, path: Path) -> list[Turn]:
-    """The turns of one summary, without words, in the order of the file: all F turns, then all M turns.
+    """Return the turns of one summary without words, in the order of the file: F turns, then M turns.
 
-    `path` is what errors name, and its stem the dialog that all turns must belong to.
+    Errors name `path`; its stem is the dialog to which all turns must belong.
     """
     fail = _failing(path)
     blocks = _blocks(text)
@@ -203,7 +196,7 @@ def parse_evaluation(text: str, path: Path) -> list[Turn]:
 
 
 def _blocks(text: str) -> list[list[Line]]:
-    """Lines between empty lines; only "\\n" ends a line, as a comment may hold any other character."""
+    """Split at empty lines; only "\\n" ends a line, because comments may hold any other character."""
     blocks: list[list[Line]] = [[]]
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -214,7 +207,6 @@ def _blocks(text: str) -> list[list[Line]]:
 
 
 def _parse_block(block: list[Line], dialog: str, fail: Fail) -> Turn:
-    """One turn: its summary line, then a line for each rater and kind of rating."""
     number, line = block[0]
     match = SUMMARY.fullmatch(line)
     if not match:
@@ -233,32 +225,32 @@ def _parse_block(block: list[Line], dialog: str, fail: Fail) -> Turn:
 
 
 def _parse_ratings(lines: list[Line], fail: Fail) -> tuple[Rating, ...]:
-    """The raters of a turn in the order of the file; C lines hold labels, A lines hold numbers."""
+    """Return the ratings in the order of the file; C lines hold labels, A lines hold numbers."""
     ratings: dict[str, Rating] = {}
-    seen: set[tuple[str, str]] = set()
+    read: set[tuple[str, str]] = set()
     for number, line in _without_open_comments(lines):
         match = RATER.fullmatch(line)
         if not match:
             raise fail(number, line, "a rater's line (C-E1:… or A-E1:…) or an empty line")
         kind, rater, rest = match.groups()
-        if (kind, rater) in seen:
+        if (kind, rater) in read:
             raise fail(number, line, f"one line {kind}-{rater} in a turn")
-        seen.add((kind, rater))
-        said, bracket, comment = rest.partition("(")  # a comment may hold ";" and all else
+        read.add((kind, rater))
+        values, bracket, comment = rest.partition("(")  # comments may hold ";"
         if not bracket:
             raise fail(number, line, "a comment in brackets at the end, if only ()")
         if JOINED.search(comment):
             raise fail(number, line, "each rater's line on a line of its own")
         rating = ratings.get(rater, Rating(rater))
         if kind == "C":
-            ratings[rater] = replace(rating, labels=_parse_labels(said, number, line, fail))
+            ratings[rater] = replace(rating, labels=_parse_labels(values, number, line, fail))
         else:
-            ratings[rater] = _with_numbers(rating, said, number, line, fail)
+            ratings[rater] = _with_numbers(rating, values, number, line, fail)
     return tuple(ratings.values())
 
 
 def _without_open_comments(lines: list[Line]) -> Iterator[Line]:
-    """Lines but those that go on with a comment; every other line has a tab."""
+    """Skip lines that continue a comment; every other line has a tab."""
     within = False
     for number, line in lines:
         if within and "\t" not in line and not JOINED.search(line):
@@ -268,19 +260,19 @@ def _without_open_comments(lines: list[Line]) -> Iterator[Line]:
         within = "(" in line and not line.endswith(")")
 
 
-def _parse_labels(said: str, number: int, line: str, fail: Fail) -> tuple[str, ...]:
-    """Categories, each ended by ";". Which words are known is not checked here: none is lost."""
-    if said.strip() in ("", ";"):
+def _parse_labels(values: str, number: int, line: str, fail: Fail) -> tuple[str, ...]:
+    """Return categories, each terminated by ";"; unknown words are kept."""
+    if values.strip() in ("", ";"):
         return ()
-    *labels, rest = [part.strip() for part in said.split(";")]
+    *labels, rest = [part.strip() for part in values.split(";")]
     if rest or not all(WORDS.fullmatch(label) for label in labels):
         raise fail(number, line, 'categories, each with ";" after it, and a comment in brackets')
     return tuple(labels)
 
 
-def _with_numbers(rating: Rating, said: str, number: int, line: str, fail: Fail) -> Rating:
-    """Valence, activation and dominance; outside raters left out the last one on 36 lines."""
-    match = ATTRIBUTES.fullmatch(said)
+def _with_numbers(rating: Rating, values: str, number: int, line: str, fail: Fail) -> Rating:
+    """Add valence, activation and dominance; 36 lines of outside raters lack dominance."""
+    match = ATTRIBUTES.fullmatch(values)
     if not match or (not rating.by_actor and None in match.groups()[:2]):
         raise fail(number, line, "val 1; act 2; dom 3; and a comment in brackets")
     valence, arousal, dominance = (float(value) if value else None for value in match.groups())
@@ -291,10 +283,9 @@ def _with_numbers(rating: Rating, said: str, number: int, line: str, fail: Fail)
 
 
 def parse_transcription(text: str, path: Path) -> dict[str, str]:
-    """The words of each turn of one dialog by its id, as written.
+    """Return the words of each turn of one dialog by id, as written.
 
-    Left out: ids with XX, which have no label, and lines without id and times (`M: …`), which a few dialogs
-    have for asides.
+    Skips ids with XX, which have no label, and asides: lines without id and times (`M: …`).
     """
     fail = _failing(path)
     texts: dict[str, str] = {}
@@ -302,7 +293,7 @@ def parse_transcription(text: str, path: Path) -> dict[str, str]:
         line = line.strip()
         if not line or _has_no_label(line, path.stem):
             continue
-        match = WRITTEN.fullmatch(line)
+        match = TRANSCRIBED.fullmatch(line)
         if not match:
             raise fail(number, line, "turn [start-end]: words")
         turn, _, _, words = match.groups()
@@ -318,8 +309,8 @@ def parse_transcription(text: str, path: Path) -> dict[str, str]:
 
 
 def _has_no_label(line: str, dialog: str) -> bool:
-    """Whether a line is of an XX id or an aside: a damaged line of a turn still shows its id or times."""
+    """Check for an XX id or an aside; a damaged line of a turn still shows its id or times."""
     if name := TURN.match(line):
         return name[6].startswith("XX") and name[1] == dialog
-    shows_turn = line.startswith("Ses") or TURN.search(line) or TIMES.search(line)
-    return bool(UNTIMED.match(line)) and not shows_turn
+    of_turn = line.startswith("Ses") or TURN.search(line) or TIMES.search(line)
+    return bool(UNTIMED.match(line)) and not of_turn

@@ -1,1 +1,1 @@
-"""What trainings on IEMOCAP are set up with."""
+"""Settings, networks, inputs, targets and results of trainings."""

@@ -1,4 +1,4 @@
-"""What trained parts say of the same turns, side by side for late attention. Nothing of it is written."""
+"""Predictions of trained parts on the same turns, as input of late attention; they are never written."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ Scales = dict[str, tuple[Tensor, Tensor]]  # mean and deviation (D,) of each par
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """N turns as M parts judge them; rows of an absent part are zeros, and never looked at."""
+    """Predictions of M parts for N turns; rows of an absent part are zeros and not used."""
 
     turns: list[str]
     evidence: dict[str, Evidence]  # by modality, embedding (N, D) and log_scores (N, K)
     present: Tensor  # (N, M)
-    targets: Tensor  # (N,) numbers of the labels
+    targets: Tensor  # (N,) label indices
 
     def rows(self, picks: Tensor) -> "Joined":
         evidence = {
@@ -42,7 +42,7 @@ class Joined:
         return Joined(turns, evidence, self.present[picks], self.targets[picks])
 
     def scaled(self, scales: Scales) -> "Joined":
-        """Embeddings around zero, alike in size whatever the part: prosody is in hertz."""
+        """Standardise the embeddings, whose units differ between parts."""
         evidence = {
             name: Evidence((part.embedding - scales[name][0]) / scales[name][1], part.log_scores)
             for name, part in self.evidence.items()
@@ -50,21 +50,21 @@ class Joined:
         return Joined(self.turns, evidence, self.present, self.targets)
 
     def scales(self) -> Scales:
-        """Over the turns where each part is present."""
+        """Return mean and deviation over the turns in which each part is present."""
         found = {}
         for number, (name, part) in enumerate(self.evidence.items()):
             embeddings = part.embedding[self.present[:, number] > 0]
             deviation = embeddings.std(0).nan_to_num(1)
-            # A value that hardly ever moves here may move elsewhere, and must not count hundredfold then.
+            # A value that is nearly constant here may vary elsewhere and must not be amplified then.
             least = max(1e-3, 0.1 * float(deviation.median()))
             found[name] = (embeddings.mean(0), deviation.clamp(min=least))
         return found
 
 
 class ShippedFace:
-    """The package's facial network as it is, its pictures averaged over a turn as `analyze` does.
+    """The package's facial network without training, averaged over a turn's crops as in `analyze`.
 
-    Nothing of it is learnt here, so it is the same part in every fold, and in what is published.
+    It is the same part in every fold and in the published bundle.
     """
 
     modality = "face"
@@ -77,22 +77,23 @@ class ShippedFace:
         self.weights_digest = file_hash(find_weights(name) / "model.safetensors")
         self.record = {"weights": find_weights(name).name}
 
-    def judge(self, part: str) -> FoldPrediction:
-        """Mean embeddings, and logarithms of mean probabilities over FER+'s labels."""
+    def predict(self, part: str) -> FoldPrediction:
+        """Return mean embeddings and the logarithms of mean probabilities over FER+'s labels."""
         turns = [name for name in self.fold.part(part) if self.prepared.has(name, "face")]
         size = self.features.size - len(self.labels)
         means, scores = [torch.zeros(0, size)], [torch.zeros(0, len(self.labels))]
         for turn in turns:
-            pictures = self.features.of(turn)
-            means.append(pictures[:, :size].mean(0, keepdim=True))
-            scores.append(pictures[:, size:].exp().mean(0, keepdim=True))
+            crops = self.features.of(turn)
+            means.append(crops[:, :size].mean(0, keepdim=True))
+            scores.append(crops[:, size:].exp().mean(0, keepdim=True))
         return FoldPrediction(turns, log_of(torch.cat(scores)), torch.cat(means))
 
 
 class Parts:
-    """The parts of one fold: one of each modality, trained on the same turns.
+    """The parts of one fold, one per modality, trained on the same turns.
 
-    Each name is a run folder, or the weights of a facial network to be taken as it is.
+    Each name is a run folder or the weights of a facial network. Raises `ConfigError` for parts that do not
+    belong together.
     """
 
     def __init__(self, names: Sequence[str], number: int, prepared: Prepared, device: str) -> None:
@@ -121,73 +122,75 @@ class Parts:
 
     @property
     def own_labels(self) -> dict[str, tuple[str, ...]]:
-        """Each part's own: FER+'s of a shipped face, else those of the answer."""
+        """Return each part's labels, which are FER+'s for a shipped face."""
         return {name: part.labels for name, part in self.parts.items()}
-
-    def join(self, part: str) -> Joined:
-        """Every turn of a part of the fold that any of the modalities can judge."""
-        return join({name: trained.judge(part) for name, trained in self.parts.items()}, self)
 
     @property
     def digests(self) -> dict[str, str]:
-        """Which weights the evidence is of."""
+        """Return the hash of each part's weights."""
         return {name: trained.weights_digest for name, trained in self.parts.items()}
+
+    def join(self, part: str) -> Joined:
+        """Predict every turn of a part of the fold with all available modalities."""
+        return join({name: trained.predict(part) for name, trained in self.parts.items()}, self)
 
 
 def scores_among(log_scores: Tensor, own: Sequence[str], labels: Sequence[str]) -> Tensor:
-    """Probabilities (N, K) over `labels` alone, by name: what a part says of others is left out.
+    """Return probabilities (N, K) over `labels` only, matched by name with the part's `own` labels.
 
-    A label that the part does not know (frustration, of a face) gets next to nothing.
+    A label that the part lacks (frustration, for a face) gets nearly zero.
     """
     least = torch.full_like(log_scores[:, 0], math.log(SMALLEST))
     columns = [log_scores[:, own.index(label)] if label in own else least for label in labels]
     return torch.stack(columns, dim=1).softmax(1)
 
 
-def join(judged: Mapping[str, FoldPrediction], parts: Parts) -> Joined:
-    """Rows of the same turn side by side."""
-    turns = sorted({turn for part in judged.values() for turn in part.turns})
+def join(predictions: Mapping[str, FoldPrediction], parts: Parts) -> Joined:
+    """Align the predictions of all parts by turn."""
+    turns = sorted({turn for part in predictions.values() for turn in part.turns})
     places = {turn: place for place, turn in enumerate(turns)}
-    present = torch.zeros(len(turns), len(judged))
+    present = torch.zeros(len(turns), len(predictions))
     evidence = {}
-    for number, (name, part) in enumerate(judged.items()):
+    for number, (name, part) in enumerate(predictions.items()):
         rows = torch.tensor([places[turn] for turn in part.turns], dtype=torch.long)
         present[rows, number] = 1
-        evidence[name] = Evidence(
-            torch.zeros(len(turns), part.embeddings.shape[1]).index_copy_(0, rows, part.embeddings),
-            torch.zeros(len(turns), part.log_scores.shape[1]).index_copy_(0, rows, part.log_scores),
+        embeddings, log_scores = (
+            torch.zeros(len(turns), values.shape[1]).index_copy_(0, rows, values)
+            for values in (part.embeddings, part.log_scores)
         )
-    goal = make_goal(parts.first.config)
-    targets = goal.targets([parts.prepared.rows[turn].turn for turn in turns])
+        evidence[name] = Evidence(embeddings, log_scores)
+    targets = make_goal(parts.first.config).targets(parts.prepared.turns_of(turns))
     return Joined(turns, evidence, present, targets)
 
 
 def check_alike(parts: Sequence[TrainedFold], shipped: Sequence[ShippedFace], number: int) -> None:
-    """Parts of other turns would have been trained on turns that the fusion is tested on."""
+    """Check that parts have different modalities and the same fold, protocol and target."""
     if len(parts) + len(shipped) < 2:
         raise ConfigError("parts: expected at least two runs, as parts=RUN,RUN; found one")
-    seen: dict[str, Path | str] = {part.modality: part.record["weights"] for part in shipped}
-    if len(seen) < len(shipped):
-        raise ConfigError("parts: two facial networks are given as weights; give one")
+    known: dict[str, Path | str] = {part.modality: part.record["weights"] for part in shipped}
+    if len(known) < len(shipped):
+        raise ConfigError("parts: expected one facial network as weights, found two; give one")
+    first = parts[0]
     for part in parts:
         if part.config.target == NUMBERS:
-            raise ConfigError(f"{part.folder}: answers with numbers; late attention joins emotions")
+            raise ConfigError(
+                f"{part.folder}: predicts dimensions; late attention needs parts that predict emotions"
+            )
         if len(part.system.modalities) != 1:
             raise ConfigError(
                 f"{part.folder}: {part.config.model} takes {' and '.join(part.system.modalities)} "
                 "together; give parts of one modality each"
             )
         (modality,) = part.system.modalities
-        if modality in seen:
+        if modality in known:
             raise ConfigError(
-                f"{part.folder} and {seen[modality]}: both judge the {modality}; give one"
+                f"{part.folder} and {known[modality]}: both are {modality} parts; give one"
             )
-        seen[modality] = part.folder
-        first = parts[0]
+        known[modality] = part.folder
         if part.config.fold != number:
             raise ConfigError(
-                f"{part.folder}: was trained on fold {part.config.fold}, whose training turns are tested "
-                f"on in fold {number}; put every fold's folder back under its own number"
+                f"{part.folder}: was trained on fold {part.config.fold}, whose training turns are test "
+                f"turns of fold {number}; move every fold's folder back to its own number"
             )
         for key in ("protocol", "target"):
             own, other = getattr(part.config, key), getattr(first.config, key)

@@ -1,7 +1,7 @@
-"""What a trained facial network says of every crop of a turn's face, computed once for a prepared release.
+"""Features of every face crop from a frozen facial network, computed once for a prepared release.
 
-The network does not learn here, so its answers are features: an embedding and the logarithms of its labels'
-probabilities. They are kept beside the prepared release, a file a dialog, under the hash of the weights.
+The features are the embedding and the log probabilities of the network's labels. They are stored in the
+prepared release, one file per dialog, in a folder named by the hash of the weights.
 """
 
 from pathlib import Path
@@ -17,11 +17,11 @@ from multimodal_fer.utils.files import file_hash, replacing
 from recipes.iemocap.preparation.prepared import Prepared
 from recipes.iemocap.preparation.store import writing
 
-AT_ONCE = 256  # crops
+BATCH = 256  # crops
 
 
 class FaceFeatures:
-    """Features (C, D) of a turn's C crops, those of whole dialogs at once."""
+    """Features (C, D) of a turn's C crops, computed and read dialog by dialog."""
 
     def __init__(self, prepared: Prepared, weights: str, device: torch.device) -> None:
         folder = find_weights(weights)
@@ -29,30 +29,26 @@ class FaceFeatures:
         self.network = load_model(folder).to(device).eval()
         digest = file_hash(folder / "model.safetensors")[:16]
         self.folder = prepared.folder / f"faces-{digest}"
-        self._dialogs: dict[str, dict[str, Tensor]] = {}
-        self._turns: dict[str, list[str]] = {}
-        for name, row in prepared.rows.items():
-            if prepared.has(name, "face"):
-                self._turns.setdefault(row.turn.dialog, []).append(name)
+        self._features: dict[str, dict[str, Tensor]] = {}  # of each turn, by dialog
+        self._turns = prepared.turns_by_dialog("face")
 
     @property
     def size(self) -> int:
         return self.network.head.in_features + len(self.network.config.labels)
 
     def of(self, turn: str) -> Tensor:
-        """A turn that has a face."""
+        """Return the features of a turn that has a face."""
         dialog = self.prepared.rows[turn].turn.dialog
-        if dialog not in self._dialogs:
+        if dialog not in self._features:
             path = self.folder / f"{dialog}.npz"
-            self._dialogs[dialog] = self._read(path, dialog) or self._make(path, dialog)
-        return self._dialogs[dialog][turn].float()
+            self._features[dialog] = self._read(path, dialog) or self._make(path, dialog)
+        return self._features[dialog][turn].float()
 
     def _digests(self, dialog: str) -> list[str]:
-        """Crops that changed give another one."""
         return [self.prepared.rows[name].digest for name in self._turns[dialog]]
 
     def _read(self, path: Path, dialog: str) -> dict[str, Tensor] | None:
-        """What was kept of the same crops."""
+        """Return stored features of the same crops; None without a complete file."""
         try:
             with numpy.load(path, allow_pickle=False) as arrays:
                 if list(arrays["digests"]) != self._digests(dialog):
@@ -60,16 +56,14 @@ class FaceFeatures:
                 features, edges = torch.from_numpy(arrays["features"]), arrays["edges"].tolist()
         except (OSError, ValueError, KeyError, EOFError):
             return None
-        names = self._turns[dialog]
-        return dict(zip(names, features.tensor_split(edges), strict=True))
+        return dict(zip(self._turns[dialog], features.tensor_split(edges), strict=True))
 
     def _make(self, path: Path, dialog: str) -> dict[str, Tensor]:
         names = self._turns[dialog]
         crops = [self.prepared.crops(name) for name in names]
-        counts = [len(of_turn) for of_turn in crops if of_turn is not None]
-        edges = numpy.cumsum(counts)[:-1]
-        whole = numpy.concatenate([of_turn for of_turn in crops if of_turn is not None])
-        features = self._look(torch.from_numpy(whole)).half()
+        pieces = [of_turn for of_turn in crops if of_turn is not None]
+        edges = numpy.cumsum([len(of_turn) for of_turn in pieces])[:-1]
+        features = self._predict(torch.from_numpy(numpy.concatenate(pieces))).half()
         with writing(path):
             path.parent.mkdir(exist_ok=True)
             with replacing(path) as temporary, temporary.open("wb") as file:
@@ -78,9 +72,9 @@ class FaceFeatures:
         return dict(zip(names, features.tensor_split(edges.tolist()), strict=True))
 
     @torch.inference_mode()
-    def _look(self, crops_BHW: Tensor) -> Tensor:
+    def _predict(self, crops_BHW: Tensor) -> Tensor:
         found = []
-        for some in crops_BHW.split(AT_ONCE):
+        for some in crops_BHW.split(BATCH):
             output = self.network(some.to(self.device))
             scores = log_scores_of(output, self.network.config.temperature)
             found.append(torch.cat([output.embedding.float().cpu(), scores], dim=1))

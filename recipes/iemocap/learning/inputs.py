@@ -1,4 +1,4 @@
-"""What a system reads of turns, turn by turn and in batches of like length."""
+"""The inputs of systems: read turn by turn, and collated into batches."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from recipes.iemocap.learning.systems import Batch, System
 from recipes.iemocap.preparation.prepared import Prepared
 from recipes.iemocap.preparation.transcripts import Transcripts
 
-Item = dict[str, Tensor]  # what a turn holds, by the names that systems read
-FIXED = "prosody"  # as long for every turn
+Item = dict[str, Tensor]  # the inputs of a turn by name
+FIXED = "prosody"  # the input of the same length for every turn
 
 
 def texts_of(prepared: Prepared, config: TrainConfig) -> dict[str, str]:
-    """The words of those turns that have any: the corpus's own, or as the recogniser hears them."""
+    """Return the words of the turns that have any, from the corpus or the speech recogniser."""
     if config.transcripts == "whisper":
-        heard = Transcripts(prepared, config.speech_model, config.engine)
-        return {turn: text for turn in prepared.rows if (text := heard.of(turn))}
+        transcripts = Transcripts(prepared, config.speech_model, config.engine)
+        return {turn: text for turn in prepared.rows if (text := transcripts.of(turn))}
     found = {}
     for turn in prepared.rows:
         text = prepared.words(turn) or ""
@@ -38,18 +38,18 @@ def texts_of(prepared: Prepared, config: TrainConfig) -> dict[str, str]:
 
 @dataclass(eq=False)
 class Reader:
-    """Reads what one system needs."""
+    """Reads the inputs of one system."""
 
     prepared: Prepared
     system: System
-    tokens: dict[str, Tensor]  # of the turns that have words, where the system reads them
+    tokens: dict[str, Tensor]  # of the turns that have words, if the system reads them
     faces: FaceFeatures | None
 
     def has(self, turn: str) -> bool:
-        """Whether there is all that the system needs: what is missing is never silent zeros."""
+        """Check that a turn has all inputs of the system."""
         if "tokens" in self.system.reads and turn not in self.tokens:
             return False
-        # Where the recogniser's words are read, the corpus need not have written any.
+        # Tokens may come from the recogniser without words in the corpus.
         others = [name for name in self.system.modalities if name != "text"]
         return all(self.prepared.has(turn, name) for name in others)
 
@@ -57,7 +57,7 @@ class Reader:
         return [turn for turn in turns if self.has(turn)]
 
     def size(self, turn: str) -> float:
-        """How much there is to compute, to put turns of like size together."""
+        """Return a measure of the computation, to batch turns of similar size."""
         if "tokens" in self.system.reads and len(self.system.modalities) == 1:
             return len(self.tokens[turn])
         row = self.prepared.rows[turn]
@@ -74,13 +74,13 @@ class Reader:
             return self.faces.of(turn)
         if name == "samples":
             return torch.from_numpy(self.prepared.waveform(turn))
-        if name == "mfcc":  # only published systems read these, and so much of them
+        if name == "mfcc":  # read by published systems only, which limit its length
             return torch.from_numpy(self.prepared.mfcc(turn))[:PUBLISHED_FRAMES]
         return torch.from_numpy(self.prepared.prosody(turn))
 
 
 def collate(items: Sequence[Item], device: torch.device) -> Batch:
-    """One batch, padded behind each end."""
+    """Make a batch, padded at the end."""
     values, lengths = {}, {}
     for name in items[0]:
         pieces = [item[name] for item in items]
@@ -92,17 +92,17 @@ def collate(items: Sequence[Item], device: torch.device) -> Batch:
     return Batch(values, lengths)
 
 
-def cut(item: Item, longest: float, chance: float) -> Item:
-    """At most so many seconds of a sound, from a place that `chance` in 0..1 says."""
+def cut(item: Item, longest: float, position: float) -> Item:
+    """Cut a sound to `longest` seconds, starting at a relative `position` in 0..1."""
     if "samples" not in item or not longest:
         return item
     most = round(longest * SAMPLE_RATE)
-    start = int(chance * max(0, len(item["samples"]) - most))
+    start = int(position * max(0, len(item["samples"]) - most))
     return item | {"samples": item["samples"][start : start + most]}
 
 
 def encode(model: Any, vocabulary: Vocabulary | None, texts: dict[str, str]) -> dict[str, Tensor]:
-    """Numbers of tokens, by the vocabulary or by the network's own tokeniser; texts without any left out."""
+    """Return token numbers by turn, from the vocabulary or the network's tokeniser; drop empty texts."""
     if vocabulary is None:
         rows = model.tokenise(list(texts.values()))
     else:
@@ -111,15 +111,15 @@ def encode(model: Any, vocabulary: Vocabulary | None, texts: dict[str, str]) -> 
 
 
 @torch.no_grad()
-def judge(model: Any, reader: Reader, turns: Sequence[str], batch: int = 32) -> Output:
-    """Logits and embeddings on the CPU, in the order of the turns; batching changes no answer."""
+def predict(model: Any, reader: Reader, turns: Sequence[str], batch: int = 32) -> Output:
+    """Return logits and embeddings on the CPU in the order of the turns; batching does not change them."""
     model.eval()
     device = next(model.parameters()).device
     order = sorted(range(len(turns)), key=lambda place: reader.size(turns[place]))
     logits, embeddings = [], []
     for start in range(0, len(order), batch):
         items = [reader.item(turns[place]) for place in order[start : start + batch]]
-        output = reader.system.judge(model, collate(items, device))
+        output = reader.system.predict(model, collate(items, device))
         logits.append(output.logits.float().cpu())
         embeddings.append(output.embedding.float().cpu())
     back = torch.tensor(order).argsort()

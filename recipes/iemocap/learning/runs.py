@@ -1,4 +1,4 @@
-"""Trained folds: found, opened again, and asked about a part of their fold."""
+"""Trained folds: listing, loading, and predictions on a part of their turns."""
 
 import hashlib
 import json
@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from multimodal_fer.errors import DataError
-from multimodal_fer.layers.output import Output
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.training.evidence import log_scores_of
 from multimodal_fer.training.metrics import fit_temperature
 from multimodal_fer.training.run import CHECKPOINT, load_checkpoint, result_state, training_record
 from multimodal_fer.utils.devices import choose_device
 from recipes.iemocap.corpus.emotions import NUMBERS
-from recipes.iemocap.corpus.protocols import Fold, deal_folds
+from recipes.iemocap.corpus.protocols import Fold, make_folds
 from recipes.iemocap.learning.config import TrainConfig
 from recipes.iemocap.learning.face_scores import FaceFeatures
-from recipes.iemocap.learning.inputs import Reader, encode, judge, texts_of
+from recipes.iemocap.learning.inputs import Reader, encode, predict, texts_of
 from recipes.iemocap.learning.systems import SYSTEMS, System, build_network
 from recipes.iemocap.learning.targets import make_goal
 from recipes.iemocap.preparation.prepared import Prepared
@@ -32,12 +31,12 @@ def fold_folder(run: str | Path, number: int) -> Path:
 
 
 def fold_digest(fold: Fold) -> str:
-    """The same where the same turns train, validate and test."""
+    """Return a hash of the turns of all parts."""
     return hashlib.sha256(json.dumps(fold.to_dict()).encode()).hexdigest()
 
 
 def trained_folds(run: str | Path) -> list[int]:
-    """Numbers of the folds that a run folder holds; raises `DataError` where there is none."""
+    """Return the numbers of the folds in a run folder. Raises `DataError` if there are none."""
     found = [path for path in Path(run).glob("fold-*") if next(path.rglob(CHECKPOINT), None)]
     if not found:
         raise DataError(
@@ -48,15 +47,15 @@ def trained_folds(run: str | Path) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class FoldPrediction:
-    """What a system says of turns: log scores are calibrated on the validation part."""
+    """Predictions for N turns, calibrated on the validation part."""
 
     turns: list[str]
-    log_scores: Tensor  # (N, K); the three numbers themselves where these are the target
+    log_scores: Tensor  # (N, K); the three numbers themselves if these are the target
     embeddings: Tensor  # (N, D)
 
 
 class TrainedFold:
-    """A finished training of one fold, on the prepared release that it was trained on."""
+    """A trained system of one fold, on the prepared release of its training."""
 
     def __init__(self, folder: Path, prepared: Prepared, device: str = "auto") -> None:
         state = load_state(folder, prepared)
@@ -78,7 +77,7 @@ class TrainedFold:
 
     @property
     def modality(self) -> str:
-        """The first where a system takes several together."""
+        """Return the modality, or the first one of a system with several."""
         return self.system.modalities[0]
 
     @property
@@ -89,9 +88,8 @@ class TrainedFold:
         config, reads = self.config, self.system.reads
         tokens, faces = {}, None
         if "tokens" in reads:
-            texts = texts_of(self.prepared, config)
             vocabulary = Vocabulary(tuple(words)) if words else None
-            tokens = encode(self.model, vocabulary, texts)
+            tokens = encode(self.model, vocabulary, texts_of(self.prepared, config))
         if "faces" in reads:
             faces = FaceFeatures(self.prepared, config.face_weights, device)
         return Reader(self.prepared, self.system, tokens, faces)
@@ -100,24 +98,21 @@ class TrainedFold:
         if self.config.target == NUMBERS:
             return 1.0
         turns = self.reader.having(self.fold.validation)
-        logits = judge(self.model, self.reader, turns).logits
-        targets = self.goal.targets([self.prepared.rows[turn].turn for turn in turns])
-        return fit_temperature(logits, targets)
+        logits = predict(self.model, self.reader, turns).logits
+        return fit_temperature(logits, self.goal.targets(self.prepared.turns_of(turns)))
 
-    def judge(self, part: str) -> FoldPrediction:
-        """Every turn of a part that has what the system needs."""
+    def predict(self, part: str) -> FoldPrediction:
+        """Predict every turn of a part that has all inputs of the system."""
         turns = self.reader.having(self.fold.part(part))
-        output = judge(self.model, self.reader, turns)
-        return FoldPrediction(turns, self._scores(output), output.embedding)
-
-    def _scores(self, output: Output) -> Tensor:
-        if self.config.target == NUMBERS:
-            return output.logits
-        return log_scores_of(output, self.temperature)
+        output = predict(self.model, self.reader, turns)
+        scores = output.logits
+        if self.config.target != NUMBERS:
+            scores = log_scores_of(output, self.temperature)
+        return FoldPrediction(turns, scores, output.embedding)
 
 
 def best_epoch(state: Mapping[str, Any], keep: str, score: str) -> int:
-    """After how many epochs the weights that a training came to were taken."""
+    """Return the epoch, counted from 1, whose weights are the result of a training."""
     if keep == "last":
         return len(state["epochs"])
     scores = [row[score] for row in state["epochs"]]
@@ -125,7 +120,7 @@ def best_epoch(state: Mapping[str, Any], keep: str, score: str) -> int:
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
-    """sha256 of weights, whatever file they are in."""
+    """Return the sha256 of the values of weights."""
     found = hashlib.sha256()
     for name, value in state.items():
         found.update(name.encode())
@@ -134,7 +129,7 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def load_state(folder: Path, prepared: Prepared) -> dict[str, Any]:
-    """The checkpoint of a training on this prepared release."""
+    """Load the checkpoint of a training. Raises `DataError` if it is missing or of another release."""
     try:
         state = load_checkpoint(folder / CHECKPOINT)
     except OSError:
@@ -142,16 +137,15 @@ def load_state(folder: Path, prepared: Prepared) -> dict[str, Any]:
     if state["manifest"] != prepared.hash:
         raise DataError(
             f"{folder}: was trained on another prepared release (manifest {state['manifest'][:12]}) than "
-            f"{prepared.folder} ({prepared.hash[:12]}); name the one that it was trained on with data="
+            f"{prepared.folder} ({prepared.hash[:12]}); give the prepared release of the training with data="
         )
     return state
 
 
 def checked_fold(folder: Path, prepared: Prepared, state: dict[str, Any]) -> Fold:
-    """The fold of a training, whose turns must be the same as then and whose folder is its own."""
+    """Return the fold of a training. Raises `DataError` if its turns have changed since."""
     config = state["config"]
-    folds = deal_folds(prepared.turns, config["protocol"], config["target"])
-    fold = folds[config["fold"]]
+    fold = make_folds(prepared.turns, config["protocol"], config["target"])[config["fold"]]
     if fold_digest(fold) != state["digest"]:
         raise DataError(f"{folder}: was trained on other turns than fold {config['fold']} has now")
     return fold

@@ -1,6 +1,6 @@
-"""The systems that can be trained on turns: what each reads of a turn, and how its network is asked.
+"""The systems that can be trained on turns, with the inputs that each reads.
 
-The TOML files in `systems` are their trainings.
+The TOML files in `systems` hold their training settings.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from multimodal_fer.voice.network import Sound
 
 
 class Batch(NamedTuple):
-    """What B turns hold, by name: values (B, ...), padded, and how many of them are real (B,)."""
+    """The inputs of B turns by name: padded values (B, ...) and lengths (B,)."""
 
     values: Mapping[str, Tensor]
     lengths: Mapping[str, Tensor]
@@ -29,26 +29,26 @@ class Batch(NamedTuple):
 class System(NamedTuple):
     """A kind of network."""
 
-    modalities: tuple[str, ...]  # a turn that lacks one of these is not judged
-    reads: tuple[str, ...]  # of a turn: samples, mfcc, prosody, tokens, faces
-    judge: Callable[[Any, Batch], Output]
+    modalities: tuple[str, ...]  # turns that lack one of these are excluded
+    reads: tuple[str, ...]  # inputs: samples, mfcc, prosody, tokens, faces
+    predict: Callable[[Any, Batch], Output]
 
 
 @dataclass(frozen=True)
 class FaceTurnConfig:
-    """Everything that inference has to agree on with training."""
+    """The settings of `FaceTurn`."""
 
     labels: tuple[str, ...]
-    size: int  # of what the facial network says of a picture
+    size: int  # of the facial network's features of one crop
     width: int = 64
     dropout: float = 0.3
     temperature: float = 1.0
 
 
 class FaceTurn(nn.Module):
-    """Many pictures of one face: each projected, pooled by attentive statistics, classified.
+    """A classifier of a turn's face crops: projection, attentive statistics pooling, linear layer.
 
-    Reads what a frozen facial network says of each picture, (B, C, D) with real pictures (B,).
+    Its input are the features of a frozen facial network, (B, C, D) with C crops, and lengths (B,).
     """
 
     def __init__(self, config: FaceTurnConfig):
@@ -62,13 +62,13 @@ class FaceTurn(nn.Module):
         self.head = nn.Linear(self.pooling.outputs, len(config.labels))
 
     def forward(self, faces_BCD: Tensor, lengths_B: Tensor) -> Output:
-        pictures_BCW = self.dropout(self.projection(faces_BCD))
-        embedding_BD = self.pooling(pictures_BCW, present(lengths_B, faces_BCD.shape[1]))
+        crops_BCW = self.dropout(self.projection(faces_BCD))
+        embedding_BD = self.pooling(crops_BCW, present(lengths_B, faces_BCD.shape[1]))
         return Output(self.head(self.dropout(embedding_BD)), embedding_BD)
 
 
 def build_network(name: str, settings: Mapping[str, Any]) -> Any:
-    """Make the untrained network of a system. Raises `WeightsError` for an unknown setting."""
+    """Build the untrained network of a system. Raises `WeightsError` for an unknown setting."""
     if name != "face":
         return build(name, settings)
     try:
@@ -79,38 +79,30 @@ def build_network(name: str, settings: Mapping[str, Any]) -> Any:
         ) from None
 
 
-def _hear_features(model: Any, batch: Batch) -> Output:
-    """ARE, which could make the same features itself, but anew in every epoch."""
+def _from_features(model: Any, batch: Batch) -> Output:
+    """Predict with ARE from stored features, which it would otherwise compute in every epoch."""
     return model.judge(Sound(*batch.both("mfcc"), batch.values["prosody"]))
 
 
-def _hear_and_read(model: Any, batch: Batch) -> Output:
+def _from_sound_and_words(model: Any, batch: Batch) -> Output:
     return model(*batch.both("mfcc"), batch.values["prosody"], *batch.both("tokens"))
 
 
-def _hear(model: Any, batch: Batch) -> Output:
-    return model(*batch.both("samples"))
+def _single(name: str, modality: str) -> System:
+    return System((modality,), (name,), lambda model, batch: model(*batch.both(name)))
 
 
-def _read(model: Any, batch: Batch) -> Output:
-    return model(*batch.both("tokens"))
-
-
-def _look(model: Any, batch: Batch) -> Output:
-    return model(*batch.both("faces"))
-
-
-VOICE_AND_TEXT = ("voice", "text")
-DUAL = ("mfcc", "prosody", "tokens")
-
+VOICE = _single("samples", "voice")
+WORDS = _single("tokens", "text")
+DUAL = System(("voice", "text"), ("mfcc", "prosody", "tokens"), _from_sound_and_words)
 SYSTEMS = {
-    "face": System(("face",), ("faces",), _look),
-    "are": System(("voice",), ("mfcc", "prosody"), _hear_features),
-    "speech": System(("voice",), ("samples",), _hear),
-    "pretrained-voice": System(("voice",), ("samples",), _hear),
-    "tre": System(("text",), ("tokens",), _read),
-    "words": System(("text",), ("tokens",), _read),
-    "pretrained-text": System(("text",), ("tokens",), _read),
-    "mdre": System(VOICE_AND_TEXT, DUAL, _hear_and_read),
-    "mdrea": System(VOICE_AND_TEXT, DUAL, _hear_and_read),
+    "face": _single("faces", "face"),
+    "are": System(("voice",), ("mfcc", "prosody"), _from_features),
+    "speech": VOICE,
+    "pretrained-voice": VOICE,
+    "tre": WORDS,
+    "words": WORDS,
+    "pretrained-text": WORDS,
+    "mdre": DUAL,
+    "mdrea": DUAL,
 }

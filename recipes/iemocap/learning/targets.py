@@ -1,10 +1,10 @@
-"""What a network answers with, and how far off it is: emotions, or valence, arousal and dominance.
+"""Training targets with their losses: emotions, or valence, arousal and dominance.
 
 Shapes: N turns, K labels, three numbers.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,22 +22,11 @@ from recipes.iemocap.corpus.emotions import (
 )
 from recipes.iemocap.corpus.turns import Turn
 
-MIDDLE, REACH = 3.0, 2.0  # of the raters' scale; networks answer around zero
-
-
-class Goal(Protocol):
-    """Targets, the loss in training, and figures of a validation part."""
-
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-    def targets(self, turns: Sequence[Turn]) -> Tensor: ...
-    def prepare(self, targets: Tensor) -> None: ...
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor: ...
-    def figures(self, logits: Tensor, targets: Tensor) -> dict[str, float]: ...
+CENTRE, HALF_RANGE = 3.0, 2.0  # of the raters' scale; targets are centred on zero
 
 
 class Emotions:
-    """One label a turn."""
+    """Targets, loss and validation figures of one label per turn."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -45,11 +34,11 @@ class Emotions:
         self.weights: Tensor | None = None
 
     def targets(self, turns: Sequence[Turn]) -> Tensor:
-        """Numbers of the labels (N,)."""
+        """Return label indices (N,)."""
         return torch.from_numpy(label_numbers(turns, self.config.target))
 
     def prepare(self, targets: Tensor) -> None:
-        """Count the classes of the training part."""
+        """Compute the class weights of the training part."""
         if self.config.class_weights:
             one_hot = functional.one_hot(targets, len(self.labels)).float()
             self.weights = rarity(one_hot, self.config.class_weights)
@@ -64,9 +53,8 @@ class Emotions:
 
     def figures(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
         report = classification_report(logits.softmax(1).numpy(), targets.numpy(), self.labels)
-        likelihood = functional.cross_entropy
-        if self.config.loss == "sigmoid":
-            likelihood = sigmoid_cross_entropy
+        sigmoid = self.config.loss == "sigmoid"
+        likelihood = sigmoid_cross_entropy if sigmoid else functional.cross_entropy
         return {
             "valid_accuracy": report["accuracy"],
             "valid_uar": report["uar"],
@@ -75,7 +63,7 @@ class Emotions:
 
 
 class Dimensions:
-    """Three numbers a turn; what is judged, and learnt, is how they go together over many turns."""
+    """Three numbers per turn; loss and figures are concordance correlations over many turns."""
 
     labels: tuple[str, ...] = DIMENSIONS
 
@@ -83,8 +71,8 @@ class Dimensions:
         self.config = config
 
     def targets(self, turns: Sequence[Turn]) -> Tensor:
-        """The raters' means (N, 3), around zero."""
-        return (torch.from_numpy(dimension_targets(turns)) - MIDDLE) / REACH
+        """Return the mean ratings (N, 3), centred on zero."""
+        return (torch.from_numpy(dimension_targets(turns)) - CENTRE) / HALF_RANGE
 
     def prepare(self, targets: Tensor) -> None:
         pass
@@ -98,14 +86,16 @@ class Dimensions:
         return {"valid_ccc": sum(found) / len(found)} | rows
 
 
+Goal = Emotions | Dimensions
+
+
 def make_goal(config: Any) -> Goal:
-    """By the configuration's target."""
     return Dimensions(config) if config.target == NUMBERS else Emotions(config)
 
 
 def concordance(found_N3: Tensor, truth_N3: Tensor) -> Tensor:
-    """Lin's concordance correlation (1989) of each column: 1 only where all values are equal."""
+    """Return Lin's concordance correlation (1989) of each column; 1 means equal values."""
     found, truth = found_N3 - found_N3.mean(0), truth_N3 - truth_N3.mean(0)
-    apart = (found_N3.mean(0) - truth_N3.mean(0)).square()
-    spread = found.square().mean(0) + truth.square().mean(0) + apart
+    offset = (found_N3.mean(0) - truth_N3.mean(0)).square()
+    spread = found.square().mean(0) + truth.square().mean(0) + offset
     return 2 * (found * truth).mean(0) / spread.clamp(min=1e-8)

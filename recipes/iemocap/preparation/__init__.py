@@ -1,1 +1,1 @@
-"""A release read once, so that trainings read it from memory."""
+"""Media of the release, read once and stored for all trainings."""

@@ -1,6 +1,6 @@
-"""Read the media of one dialog's turns and store them: the piece of work that one process does at a time.
+"""Read and store the media of one dialog's turns, as one job of a process.
 
-What cannot be read costs its turns that modality and is told; it never stops the others.
+An unreadable file leaves its turns without that modality and is reported; the other files are still read.
 """
 
 import hashlib
@@ -20,32 +20,25 @@ from multimodal_fer.errors import MediaError, MultimodalFerError
 from multimodal_fer.media.pictures import FRAME_RATE
 from recipes.iemocap.corpus.release import Dialog
 from recipes.iemocap.corpus.turns import Turn, without_tags
-from recipes.iemocap.preparation.speaker_faces import CROP_SIZE, Film, watch_speakers
-from recipes.iemocap.preparation.store import (
-    Record,
-    Row,
-    TurnMedia,
-    dialog_path,
-    make_row,
-    read_record,
-    write_dialog,
-)
+from recipes.iemocap.preparation import store
+from recipes.iemocap.preparation.speaker_faces import CROP_SIZE, VideoFaces, find_speaker_faces
+from recipes.iemocap.preparation.store import Record, TurnMedia
 from recipes.iemocap.preparation.turn_sounds import compute_features, is_cut, read_samples
 
-FORMAT = 1  # raised when anything is computed in another way, so that all is made anew
+FORMAT = 2  # increased when the stored content changes, so that all dialogs are prepared again
 
-# Why a turn lacks a modality.
-NO_WORDS = "no words"
+# Reasons for a missing modality.
+NO_WORDS = "no words in the transcription"
 NO_SOUND = "no sound file"
 DAMAGED_SOUND = "the sound file cannot be read"
-NO_VIDEO = "no video"
-DAMAGED_VIDEO = "the video cannot be read"
-AFTER_END = "the video ends before it"
-NO_PICTURE = "no picture within it"
+NO_VIDEO = "no video file"
+DAMAGED_VIDEO = "the video file cannot be read"
+AFTER_END = "the video ends before the turn"
+NO_FRAME = "no video frame within the turn"
 NO_FACE = "no face found"
-PROCESS_ENDED = "the process that read it ended"
-# It may be readable the next time: permissions, a network, memory.
-WORTH_ANOTHER_TRY = {DAMAGED_SOUND, DAMAGED_VIDEO, PROCESS_ENDED}
+PROCESS_ENDED = "the process that read the files ended"
+# These may be readable next time: permissions, a network, memory.
+RETRIED = {DAMAGED_SOUND, DAMAGED_VIDEO, PROCESS_ENDED}
 
 
 class Job(NamedTuple):
@@ -54,21 +47,21 @@ class Job(NamedTuple):
     dialog: Dialog
     turns: tuple[Turn, ...]
     modalities: tuple[str, ...]
-    folder: Path  # of all that is prepared
+    folder: Path  # of the prepared release
     key: str
 
     @property
     def path(self) -> Path:
-        return dialog_path(self.folder, self.dialog.name)
+        return store.dialog_path(self.folder, self.dialog.name)
 
     @property
     def end(self) -> float:
-        """Seconds until which the dialog has to be read."""
+        """Return the time in seconds up to which the dialog has to be read."""
         return max(turn.end for turn in self.turns)
 
 
 class Outcome(NamedTuple):
-    """What came of a job."""
+    """The result of a job."""
 
     record: Record
     seconds: float
@@ -76,17 +69,14 @@ class Outcome(NamedTuple):
 
 @dataclass
 class _Findings:
-    """Sentences on what is wrong with files, in the order in which it was found."""
+    """Sentences on problems with files."""
 
     errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-# --- what was prepared already ---
-
-
 def make_job(dialog: Dialog, turns: Sequence[Turn], modalities: Sequence[str], folder: Path) -> Job:
-    """The job, with a key that changes with the settings, the turns and the files that are read."""
+    """Return the job, with a key that changes with the settings, the turns and the source files."""
     files: list[Path] = []
     if "voice" in modalities:
         files += [dialog.sound(turn.id) for turn in turns]
@@ -97,7 +87,7 @@ def make_job(dialog: Dialog, turns: Sequence[Turn], modalities: Sequence[str], f
         "modalities": list(modalities),
         "pictures": [FRAME_RATE, CROP_SIZE],
         "turns": [asdict(turn) for turn in turns],
-        # Names within the session: a release that was moved as it is need not be read again.
+        # Names within the session, so that a moved release need not be read again.
         "files": {path.relative_to(dialog.folder).as_posix(): _stamp(path) for path in files},
     }
     key = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
@@ -105,7 +95,7 @@ def make_job(dialog: Dialog, turns: Sequence[Turn], modalities: Sequence[str], f
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Size and time of a file; None where there is none to be read."""
+    """Return size and time of a file; None if it cannot be accessed."""
     try:
         status = path.stat()
     except OSError:
@@ -114,57 +104,43 @@ def _stamp(path: Path) -> list[int] | None:
 
 
 def finished_record(job: Job) -> Record | None:
-    """What an earlier sitting made of the same sources; None where there is something to do."""
-    record = read_record(job.path)
+    """Return the record of an earlier run on the same sources; None if the dialog must be prepared."""
+    record = store.read_record(job.path)
     if record is None or record.key != job.key:
         return None
     reasons = {reason for row in record.rows for reason in row["missing"].values()}
-    return None if reasons & WORTH_ANOTHER_TRY else record
-
-
-# --- preparing ---
+    return None if reasons & RETRIED else record
 
 
 def prepare_dialog(job: Job) -> Outcome:
-    """Read and store one dialog. Raises `OutputError` where it cannot be stored."""
+    """Read and store one dialog. Raises `OutputError` if it cannot be stored."""
     started = time.perf_counter()
     media = {turn.id: TurnMedia() for turn in job.turns}
     findings = _Findings()
-    with one_thread():
+    with _one_thread():
         if "face" in job.modalities:
             _add_faces(job, media, findings)
         if "voice" in job.modalities:
             _add_sounds(job, media, findings)
-    if "text" in job.modalities:
-        _add_words(job, media)
     return Outcome(_store(job, media, findings), time.perf_counter() - started)
 
 
 def give_up_dialog(job: Job, why: str) -> Outcome:
-    """Store a dialog with its words only: a process that read it has ended, and so did the next one."""
-    media = {
-        turn.id: TurnMedia(
-            missing={name: PROCESS_ENDED for name in job.modalities if name != "text"}
-        )
-        for turn in job.turns
-    }
-    if "text" in job.modalities:
-        _add_words(job, media)
-    error = f"{job.dialog.name}: sound and video were not read, as the process for it ended twice ({why})"
+    """Store a dialog with its words only, after two processes that read it have ended."""
+    missing = {name: PROCESS_ENDED for name in job.modalities if name != "text"}
+    media = {turn.id: TurnMedia(missing=dict(missing)) for turn in job.turns}
+    error = f"{job.dialog.name}: sound and video were not read: two processes ended on them ({why})"
     return Outcome(_store(job, media, _Findings([error])), 0.0)
 
 
 def _store(job: Job, media: Mapping[str, TurnMedia], findings: _Findings) -> Record:
-    rows: list[Row] = [make_row(turn, media[turn.id], job.modalities) for turn in job.turns]
-    record = Record(job.key, rows, findings.errors, findings.notes)
-    write_dialog(job.path, record, [media[turn.id] for turn in job.turns])
-    return record
-
-
-def _add_words(job: Job, media: Mapping[str, TurnMedia]) -> None:
-    for turn in job.turns:
+    for turn in job.turns if "text" in job.modalities else ():
         if not without_tags(turn.text):
             media[turn.id].missing["text"] = NO_WORDS
+    rows = [store.make_row(turn, media[turn.id], job.modalities) for turn in job.turns]
+    record = Record(job.key, rows, findings.errors, findings.notes)
+    store.write_dialog(job.path, record, [media[turn.id] for turn in job.turns])
+    return record
 
 
 def _add_sounds(job: Job, media: Mapping[str, TurnMedia], findings: _Findings) -> None:
@@ -173,15 +149,15 @@ def _add_sounds(job: Job, media: Mapping[str, TurnMedia], findings: _Findings) -
     lacking = [turn.id for turn in job.turns if media[turn.id].missing.get("voice") == NO_SOUND]
     if lacking:
         path, whole = job.dialog.sound(lacking[0]), job.dialog.whole_sound
-        known = f", though there is {whole}" if whole.exists() else ""
+        known = f", although {whole} exists" if whole.exists() else ""
         findings.errors.append(
-            f"{path}: missing{known}, as the sound of {len(lacking)} of {len(job.turns)} turns of this "
-            "dialog; unpack sentences/wav again"
+            f"{path}: missing{known}; {len(lacking)} of {len(job.turns)} turns of this dialog have no sound "
+            "file; unpack sentences/wav again"
         )
 
 
 def _add_sound(path: Path, turn: Turn, media: TurnMedia, findings: _Findings) -> None:
-    with _telling(path, findings):
+    with _reporting(path, findings):
         if not path.exists():
             media.missing["voice"] = NO_SOUND
             return
@@ -192,54 +168,53 @@ def _add_sound(path: Path, turn: Turn, media: TurnMedia, findings: _Findings) ->
 
 
 def _add_faces(job: Job, media: Mapping[str, TurnMedia], findings: _Findings) -> None:
-    film = _watch(job, findings)
+    video = _read_video(job, findings)
     for turn in job.turns:
         own = media[turn.id]
-        if film is None:
+        if video is None:
             own.missing["face"] = DAMAGED_VIDEO if job.dialog.video else NO_VIDEO
             continue
-        watched = film.turns[turn.id]
-        own.pictures = watched.pictures
-        if watched.crops:
-            own.crops, own.crop_times = numpy.stack(watched.crops), numpy.array(watched.times)
-        elif watched.pictures:
+        found = video.turns[turn.id]
+        own.frames = found.frames
+        if found.crops:
+            own.crops, own.crop_times = numpy.stack(found.crops), numpy.array(found.times)
+        elif found.frames:
             own.missing["face"] = NO_FACE
         else:
-            own.missing["face"] = AFTER_END if turn.start > film.end else NO_PICTURE
+            own.missing["face"] = AFTER_END if turn.start > video.end else NO_FRAME
 
 
-def _watch(job: Job, findings: _Findings) -> Film | None:
-    """What the dialog's video shows; None where there is none, or it cannot be read."""
+def _read_video(job: Job, findings: _Findings) -> VideoFaces | None:
     path = job.dialog.video
     if path is None:
         return None
-    with _telling(path, findings):
-        film = watch_speakers(path, job.turns, findings.notes.append)
+    with _reporting(path, findings):
+        video = find_speaker_faces(path, job.turns, findings.notes.append)
         if is_cut(path):
             findings.errors.append(
-                f"{path}: its end is missing, pictures end at {film.end:.1f} s; copy it again"
+                f"{path}: incomplete, frames end at {video.end:.1f} s; copy it again"
             )
-        return film
+        return video
     return None
 
 
 @contextmanager
-def _telling(path: Path, findings: _Findings) -> Iterator[None]:
-    """Tell why a file cannot be read, and go on without it."""
+def _reporting(path: Path, findings: _Findings) -> Iterator[None]:
+    """Report an unreadable file as an error and continue."""
     try:
         yield
     except MediaError as error:
         findings.errors.append(str(error))
     except MultimodalFerError:
-        raise  # a face detector that cannot be loaded is no damage of this file
-    except Exception as error:  # what decoders make of damaged files cannot be foreseen
+        raise  # such as a face detector that cannot be loaded
+    except Exception as error:  # decoders raise any exception on damaged files
         kind = type(error).__name__
         findings.errors.append(f"{path}: cannot be read ({kind}: {error}); copy it again")
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for each library: more of them fight with the other workers, and change last digits."""
+def _one_thread() -> Iterator[None]:
+    """Use one thread per library: more would slow other workers down and change last digits."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -1,7 +1,7 @@
-"""The speaker's face during each turn, from the split picture of a dialog.
+"""The speaker's face during each turn, from the split-screen video of a dialog.
 
-The video shows both actors: two pictures of half its width and height, side by side between black bars. The
-left one is of who wears the markers (the first letter in a dialog's name), the right one of the partner.
+The video shows both actors side by side between black bars, each in half its width and height. The actor
+with markers (the first letter in a dialog's name) is on the left, the partner on the right.
 """
 
 from collections.abc import Sequence
@@ -19,54 +19,54 @@ from multimodal_fer.types import Image
 from recipes.iemocap.corpus.turns import Turn
 
 CROP_SIZE = 48  # pixels, the input of the facial networks
-# Width to height of 720x480: 3/2, or 4/3 where a file says that its pixels are narrow, as on NTSC screens.
+# Width to height of 720x480: 3/2, or 4/3 if the file declares the narrow pixels of NTSC.
 SHAPES = (1.25, 1.6)
 
 
 @dataclass
-class Watched:
-    """What was seen of a turn's speaker."""
+class TurnFaces:
+    """The face crops of a turn's speaker."""
 
-    pictures: int = 0  # that were looked at
-    times: list[float] = field(default_factory=list)  # of those with a face, on the dialog's clock
+    frames: int = 0  # in which a face was searched
+    times: list[float] = field(default_factory=list)  # of frames with a face, in the dialog
     crops: list[NDArray[numpy.uint8]] = field(default_factory=list)  # grey (48, 48)
 
 
 @dataclass
-class Film:
-    """What a dialog's video showed of its turns, by their ids."""
+class VideoFaces:
+    """The faces of a dialog's turns by their ids."""
 
-    turns: dict[str, Watched]
-    end: float = -1.0  # time of the last picture that was looked for; -1 where there is none
+    turns: dict[str, TurnFaces]
+    end: float = -1.0  # time of the last frame read; -1 if there is none
 
 
-def watch_speakers(path: Path, turns: Sequence[Turn], warn: Warn) -> Film:
-    """Look for the speaker's face in about five pictures of each second in which somebody has a turn.
+def find_speaker_faces(path: Path, turns: Sequence[Turn], warn: Warn) -> VideoFaces:
+    """Search the speaker's face in about five frames per second of each turn.
 
-    Pictures are placed by their own timestamps. Raises `MediaError` for a video that cannot be read.
+    Frames are placed by their own timestamps. Raises `MediaError` for an unreadable video.
     """
-    film = Film({turn.id: Watched() for turn in turns})
+    video = VideoFaces({turn.id: TurnFaces() for turn in turns})
     last = max(turn.end for turn in turns)
     for frame in iter_frames(path, FRAME_RATE, warn=warn):
         check_shape(path, frame.image)
-        film.end = frame.time
+        video.end = frame.time
         if frame.time >= last:
             break
-        spoken = [turn for turn in turns if turn.start <= frame.time < turn.end]
-        faces = {side: speaker_face(frame.image, side) for side in {turn.side for turn in spoken}}
-        for turn in spoken:
-            watched, crop = film.turns[turn.id], faces[turn.side]
-            watched.pictures += 1
+        current = [turn for turn in turns if turn.start <= frame.time < turn.end]
+        crops = {side: speaker_face(frame.image, side) for side in {turn.side for turn in current}}
+        for turn in current:
+            found, crop = video.turns[turn.id], crops[turn.side]
+            found.frames += 1
             if crop is not None:
-                watched.times.append(frame.time)
-                watched.crops.append(crop)
-    if film.end < 0:
-        raise MediaError(f"{path}: holds no picture; copy it again")
-    return film
+                found.times.append(frame.time)
+                found.crops.append(crop)
+    if video.end < 0:
+        raise MediaError(f"{path}: holds no frame; copy it again")
+    return video
 
 
 def check_shape(path: Path, image: Image) -> None:
-    """Other shapes do not hold two pictures side by side: halves of them would be of nobody."""
+    """Raise `MediaError` for a shape that cannot hold two pictures side by side."""
     height, width = image.shape[:2]
     if not SHAPES[0] <= width / height <= SHAPES[1]:
         raise MediaError(
@@ -76,7 +76,7 @@ def check_shape(path: Path, image: Image) -> None:
 
 
 def speaker_half(image: Image, side: str) -> Image:
-    """One actor's picture, without the black bars above and below."""
+    """Cut out one actor's picture, without the black bars above and below."""
     height, width = image.shape[:2]
     middle = width // 2
     columns = slice(0, middle) if side == "left" else slice(middle, width)
@@ -84,7 +84,7 @@ def speaker_half(image: Image, side: str) -> Image:
 
 
 def speaker_face(image: Image, side: str) -> NDArray[numpy.uint8] | None:
-    """The face in one actor's picture, None where none is found. Nobody else is in it: the largest counts."""
+    """Crop the largest face in one actor's picture; return None if no face is found."""
     half = speaker_half(image, side)
     boxes = find_faces(half).boxes
     return crop_face(half, boxes[0], CROP_SIZE) if len(boxes) else None

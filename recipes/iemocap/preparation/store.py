@@ -1,11 +1,11 @@
-"""What a prepared release looks like on disk.
+"""The files of a prepared release.
 
-    manifest.jsonl        a line a turn: who, when, words, labels, which media there are and why not
+    manifest.jsonl        a line per turn: times, words, labels, available media, reasons for missing ones
     report.json           settings, counts, and every file that could not be read
-    dialogs/<dialog>.npz  sound, features and faces of a dialog's turns, one after the other
+    dialogs/<dialog>.npz  sound, features and faces of a dialog's turns, concatenated
 
-A dialog's file also holds its lines of the manifest, so it is whole or not there. Arrays are stored without
-compression and mapped from the disk: processes share them, and only what is used is read.
+A dialog's file also holds its lines of the manifest. Files are written whole or not at all. Arrays are stored
+without compression and memory-mapped: processes share them and read only what they use.
 """
 
 import hashlib
@@ -31,6 +31,7 @@ from recipes.iemocap.preparation.speaker_faces import CROP_SIZE
 MANIFEST, REPORT, DIALOGS = "manifest.jsonl", "report.json", "dialogs"
 COMMAND = "python -m recipes.iemocap.prepare"
 RECORD = "record"  # the array of a dialog's file that is JSON
+LISTS = ("samples", "mfcc", "crops", "crop_times")  # arrays with any number of rows per turn
 
 Row = dict[str, Any]  # a line of the manifest
 Arrays = dict[str, NDArray[Any]]
@@ -38,26 +39,20 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(eq=False)
 class TurnMedia:
-    """What was read of one turn; empty arrays where a modality is missing."""
+    """The media of one turn; arrays of a missing modality are empty."""
 
-    samples: NDArray[numpy.int16] = field(default_factory=lambda: numpy.zeros(0, numpy.int16))
-    mfcc: NDArray[numpy.float16] = field(
-        default_factory=lambda: numpy.zeros((0, MFCC_SIZE), numpy.float16)
-    )
-    prosody: NDArray[numpy.float32] = field(
-        default_factory=lambda: numpy.zeros(PROSODY_SIZE, numpy.float32)
-    )
+    samples: NDArray[numpy.int16] = field(default_factory=lambda: numpy.zeros(0, "i2"))
+    mfcc: NDArray[numpy.float16] = field(default_factory=lambda: numpy.zeros((0, MFCC_SIZE), "f2"))
+    prosody: NDArray[numpy.float32] = field(default_factory=lambda: numpy.zeros(PROSODY_SIZE, "f4"))
     crops: NDArray[numpy.uint8] = field(
-        default_factory=lambda: numpy.zeros((0, CROP_SIZE, CROP_SIZE), numpy.uint8)
+        default_factory=lambda: numpy.zeros((0, CROP_SIZE, CROP_SIZE), "u1")
     )
-    crop_times: NDArray[numpy.float64] = field(
-        default_factory=lambda: numpy.zeros(0, numpy.float64)
-    )
-    pictures: int = 0  # in which a face was looked for
-    missing: dict[str, str] = field(default_factory=dict)  # why, by modality
+    crop_times: NDArray[numpy.float64] = field(default_factory=lambda: numpy.zeros(0, "f8"))
+    frames: int = 0  # in which a face was searched
+    missing: dict[str, str] = field(default_factory=dict)  # reason by modality
 
     def digest(self) -> str:
-        """The same where every array of the turn is."""
+        """Return a hash of all arrays of the turn."""
         found = hashlib.sha256()
         for array in (self.samples, self.mfcc, self.prosody, self.crops, self.crop_times):
             found.update(f"{array.shape}".encode())
@@ -65,14 +60,10 @@ class TurnMedia:
         return found.hexdigest()[:16]
 
 
-# Of these every turn has as many rows as it has; of the prosody it has one.
-LISTS = ("samples", "mfcc", "crops", "crop_times")
-
-
 class Record(NamedTuple):
-    """What a dialog's file says of itself."""
+    """The description in a dialog's file."""
 
-    key: str  # of the settings and sources that it was made with
+    key: str  # of the settings and sources
     rows: list[Row]
     errors: list[str]  # sentences on files that could not be read
     notes: list[str]
@@ -83,7 +74,7 @@ class Record(NamedTuple):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What an operating system says about a file that cannot be written, as a sentence."""
+    """Turn an `OSError` into an `OutputError` that names the file."""
     try:
         yield
     except OSError as error:
@@ -94,23 +85,14 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_row(turn: Turn, media: TurnMedia, modalities: Sequence[str]) -> Row:
-    """A turn's line of the manifest."""
-    return {
-        "id": turn.id,
-        "session": turn.session,
-        "dialog": turn.dialog,
-        "speaker": turn.speaker,
-        "start": turn.start,
-        "end": turn.end,
-        "label": turn.label,
-        "valence": turn.valence,
-        "arousal": turn.arousal,
-        "dominance": turn.dominance,
-        "text": turn.text,
+    """Return a turn's line of the manifest."""
+    names = ("id", "session", "dialog", "speaker", "start", "end", "label")
+    names += ("valence", "arousal", "dominance", "text")
+    return {name: getattr(turn, name) for name in names} | {
         "media": [name for name in modalities if name not in media.missing],
         "missing": media.missing,
         "samples": len(media.samples),
-        "pictures": media.pictures,
+        "pictures": media.frames,
         "faces": len(media.crops),
         "digest": media.digest(),
         "ratings": [asdict(rating) | {"labels": list(rating.labels)} for rating in turn.ratings],
@@ -118,7 +100,7 @@ def make_row(turn: Turn, media: TurnMedia, modalities: Sequence[str]) -> Row:
 
 
 def write_dialog(path: Path, record: Record, media: Sequence[TurnMedia]) -> None:
-    """All turns of a dialog in one file, whole or not at all; equal content gives equal bytes."""
+    """Write all turns of a dialog into one file; equal content gives equal bytes."""
     arrays: Arrays = {"prosody": numpy.stack([turn.prosody for turn in media])}
     for name in LISTS:
         pieces = [getattr(turn, name) for turn in media]
@@ -131,15 +113,12 @@ def write_dialog(path: Path, record: Record, media: Sequence[TurnMedia]) -> None
 
 
 def write_manifest(folder: Path, rows: Sequence[Row]) -> str:
-    """The list of all turns; returns its hash. Where it is, all dialogs are prepared."""
+    """Write the list of all turns once all dialogs are prepared; return its hash."""
     path = folder / MANIFEST
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     with writing(path):
-        write_text(path, "".join(_line(row) for row in rows))
+        write_text(path, "".join(lines))
         return file_hash(path)
-
-
-def _line(row: Row) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 # --- reading ---
@@ -150,7 +129,7 @@ def dialog_path(folder: Path, dialog: str) -> Path:
 
 
 def read_record(path: Path) -> Record | None:
-    """What a dialog's file says of itself; None where there is no whole file."""
+    """Return the record of a dialog's file; None if there is no complete file."""
     try:
         return MappedDialog(path).record
     except DataError:
@@ -158,7 +137,7 @@ def read_record(path: Path) -> Record | None:
 
 
 class MappedDialog:
-    """The arrays of one dialog, mapped from its file; nothing is read before it is used."""
+    """The memory-mapped arrays of one dialog's file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -172,29 +151,29 @@ class MappedDialog:
         self._places = {row["id"]: place for place, row in enumerate(self.record.rows)}
 
     def rows_of(self, name: str, turn: str) -> NDArray[Any]:
-        """A copy of a turn's rows of one of `LISTS`, or its prosody."""
+        """Return a copy of a turn's rows of one of `LISTS`, or of its prosody."""
         place = self._places[turn]
         if name not in LISTS:
             return numpy.array(self._arrays[name][place])
         first, last = self._arrays[f"{name}_edges"][place : place + 2]
-        return numpy.array(self._arrays[name][first:last])  # a copy is aligned, and may be written
+        return numpy.array(self._arrays[name][first:last])  # a copy is aligned and writable
 
 
 def _map_arrays(path: Path) -> Arrays:
-    """The arrays of an npz file, mapped as one piece: a file takes one handle, however many it has."""
+    """Map all arrays of an npz file at once: one file handle for any number of arrays."""
     mapped = numpy.memmap(path, numpy.uint8, "r")
     arrays = {}
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         for member in archive.infolist():
-            # Before a member's bytes stand 30 of its own header, its name and extra fields.
+            # A local header has 30 bytes, then the member's name and extra fields.
             file.seek(member.header_offset + 26)
             sizes = numpy.frombuffer(file.read(4), "<u2")
             file.seek(member.header_offset + 30 + int(sizes.sum()))
             if member.compress_type != zipfile.ZIP_STORED or npy.read_magic(file) != (1, 0):
-                raise ValueError(f"{member.filename} is stored in another way")
+                raise ValueError(f"{member.filename} is stored in another format")
             shape, by_column, kind = npy.read_array_header_1_0(file)
             if by_column or kind.hasobject:
-                raise ValueError(f"{member.filename} is stored in another way")
+                raise ValueError(f"{member.filename} is stored in another format")
             first = file.tell()
             last = first + kind.itemsize * int(numpy.prod(shape, dtype=numpy.int64))
             array = mapped[first:last].view(kind).reshape(shape)

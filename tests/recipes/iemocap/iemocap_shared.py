@@ -1,4 +1,4 @@
-"""A small artificial corpus, prepared and taken through the whole recipe once for all tests that read it."""
+"""A small artificial corpus, run once through the whole recipe for all tests that use it."""
 
 import atexit
 import shutil
@@ -21,7 +21,7 @@ FOUR = {"ang": 1103, "hap": 595, "exc": 1041, "sad": 1084, "neu": 1708}
 
 @cache
 def place() -> Path:
-    """A folder that goes when the tests end."""
+    """Make a folder that is removed when the tests end."""
     folder = Path(tempfile.mkdtemp(prefix="iemocap-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -29,7 +29,7 @@ def place() -> Path:
 
 @cache
 def release() -> Path:
-    """A corpus in which every turn has one of four classes: all of it can be learnt from."""
+    """Write a corpus in which every turn has one of four classes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(iemocap_plan, "OUTSIDE", ())
         patch.setattr(iemocap_plan, "LABEL_TOTALS", FOUR)
@@ -38,7 +38,7 @@ def release() -> Path:
 
 @cache
 def prepared_folder() -> Path:
-    """The corpus, prepared where the whole recipe prepares it."""
+    """Prepare the corpus in the folder of the whole recipe."""
     settings = PrepareSettings(workers=2, allow_partial=True)
     prepare(release(), whole_settings().data, settings)
     return Path(whole_settings().data)
@@ -46,7 +46,7 @@ def prepared_folder() -> Path:
 
 @cache
 def whole_settings() -> Settings:
-    """The whole recipe with small systems."""
+    """Return the settings of the whole recipe with small systems."""
     return Settings(
         home=str(place() / "runs"),
         weights=str(place() / "weights" / "iemocap4"),
@@ -61,11 +61,11 @@ def whole_settings() -> Settings:
 
 @cache
 def bundle() -> Path:
-    """From the release to the bundle, in one command."""
+    """Run the recipe from the release to the bundle."""
     prepared_folder()
     return run(str(release()), whole_settings())
 
 
 def grid_toml(system: str) -> Path:
-    """The settings of a small system."""
+    """Return the settings file of a small system."""
     return toml_of(system, small=True)

@@ -1,4 +1,4 @@
-"""From a generated release to a table and a bundle; nothing of the corpus is in what is published."""
+"""The pipeline from a generated release to a table and a bundle, which hold nothing of the corpus."""
 
 import base64
 import json
@@ -21,11 +21,11 @@ from recipes.iemocap import export, grid, pipeline
 from recipes.iemocap.corpus.emotions import LABEL_SETS
 from recipes.iemocap.corpus.protocols import whole_fold
 from recipes.iemocap.corpus.turns import Turn
-from recipes.iemocap.figures import scan
+from recipes.iemocap.learning.config import read_settings
 from recipes.iemocap.learning.evidence import ShippedFace, scores_among
-from recipes.iemocap.learning.final import check_stop, median_epoch, unscale
-from recipes.iemocap.learning.settings import read_settings
 from recipes.iemocap.preparation.prepared import load_prepared
+from recipes.iemocap.publication import cards, scan
+from recipes.iemocap.publication.final_training import check_stop, median_epoch, unscale
 
 PARTS = ("voice", "text", "fusion")
 
@@ -58,7 +58,7 @@ def folders_of(bundle):
 
 
 def test_the_whole_recipe_learns(result, settings):
-    """Chance is 0.25 UAR, the most frequent label 0.31 accuracy; every modality tells a part only."""
+    """Check figures against chance (UAR 0.25, accuracy of the most frequent label 0.31) and single parts."""
     fused = result["pooled"]
     assert fused["turns"] == 240 and fused["accuracy"] > 0.65 and fused["uar"] > 0.6
     for name in ("face", "speech", "words"):
@@ -79,13 +79,13 @@ def test_a_recording_is_analysed_with_the_bundle(bundle):
     assert sum(shares.values()) == pytest.approx(1) and set(shares) == {"face", "voice", "text"}
 
 
-def test_golden_logits_hold(bundle):
+def test_reference_outputs_are_reproduced(bundle):
     for part in PARTS:
         loading.verify_model(bundle.parent / f"{part}-{bundle.name}")
 
 
 def test_the_bundle_answers_as_the_training_did(bundle, prepared):
-    """Weights are rounded to halves and embeddings are no longer scaled outside; answers stay."""
+    """Check that rounded weights and included scaling leave the predictions unchanged."""
     run_folder = Path(iemocap_shared.whole_settings().place("-final")) / "fusion" / "all"
     state = load_checkpoint(run_folder / "last.pt")
     fused = loading.load_bundle(bundle).fusion
@@ -101,7 +101,7 @@ def test_the_bundle_answers_as_the_training_did(bundle, prepared):
     )
     face = ShippedFace(
         "face-ferplus-seresnet", whole_fold(prepared.turns, "four"), prepared, "cpu"
-    ).judge("train")
+    ).predict("train")
     count = len(face.turns)
     evidence = {"face": Evidence(face.embeddings, face.log_scores)}
     for name in ("voice", "text"):
@@ -129,7 +129,7 @@ def test_what_is_trained_on_all_turns_says_so(bundle, result):
 
 def test_cards_have_the_figures_the_protocol_and_the_promise(bundle, result):
     card = (bundle / "README.md").read_text()
-    for told in (
+    for expected in (
         f"{result['summary']['accuracy']['mean']:.3f} ± ",
         "Protocol `loso5`",
         "not of the weights in this folder",
@@ -138,7 +138,7 @@ def test_cards_have_the_figures_the_protocol_and_the_promise(bundle, result):
         "| face + voice + text |",
         "Not on the release as published",
     ):
-        assert told in card
+        assert expected in card
     pages = [folder / "README.md" for folder in folders_of(bundle)]
     for page in pages:
         places = page.read_text().replace("{" + "}", "")
@@ -189,10 +189,10 @@ def test_a_bundle_is_only_made_of_what_was_measured(settings, tmp_path):
     with pytest.raises(DataError, match="session2 was measured with other parts"):
         export.export(with_changes(folds=folds))
     with pytest.raises(ConfigError, match="expected a text of terms"):
-        export.terms_text(str(tmp_path / "none.md"))
+        cards.terms_text(str(tmp_path / "none.md"))
     (tmp_path / "terms.md").write_text("Do as you like.")
     with pytest.raises(ConfigError, match="expected terms that name IEMOCAP"):
-        export.terms_text(str(tmp_path / "terms.md"))
+        cards.terms_text(str(tmp_path / "terms.md"))
 
 
 def test_fusions_that_no_bundle_could_be_are_refused(settings, tmp_path):
@@ -209,10 +209,12 @@ def test_fusions_that_no_bundle_could_be_are_refused(settings, tmp_path):
             settings.export, fusion=str(folder), results=str(results), weights=str(tmp_path / "w/x")
         )
 
-    with pytest.raises(ConfigError, match="reads the embeddings of the voice"):
+    with pytest.raises(ConfigError, match="uses the embeddings of the voice part"):
         export.export(changed(scores_only=()))
     save_checkpoint({"stop": 3}, tmp_path / "last.pt")
-    with pytest.raises(ConfigError, match="was to end after epoch 3, the folds now say 4"):
+    with pytest.raises(
+        ConfigError, match="was started to end after epoch 3, but the folds now give 4"
+    ):
         check_stop(tmp_path, 4)
 
 
@@ -245,7 +247,7 @@ def test_scales_can_be_taken_into_the_weights():
 
 
 def test_nothing_of_the_corpus_is_in_what_is_published(bundle, settings, prepared):
-    """By the scan, and by a plain search for every sentence, every id and every line of a label."""
+    """Check by the scan, and by a plain search for every sentence, id and label line."""
     places = [*folders_of(bundle), settings.place("-results")]
     assert scan.Scanner(prepared).scan(places) == {}
     for path in (path for place in places for path in Path(place).rglob("*")):
@@ -259,8 +261,8 @@ def test_nothing_of_the_corpus_is_in_what_is_published(bundle, settings, prepare
             assert b"Ses0" not in content
 
 
-def planted(kind, prepared, folder):
-    """A file with something of the corpus in it."""
+def write_material(kind, prepared, folder):
+    """Write a file that holds material of the corpus."""
     turns = [turn for turn in prepared.turns if len(turn.text.split()) > 6]
     first = next(iter(prepared.rows))
     crops, samples = prepared.crops(first), prepared.samples(first)
@@ -301,25 +303,25 @@ def test_everything_of_the_corpus_is_found(kind, prepared, tmp_path):
     (tmp_path / "result.json").write_text('{"accuracy": 0.5, "note": "I don\'t know"}')
     (tmp_path / "vocabulary.txt").write_text("_PAD_\n_UNK_\na\nthe\n")
     scan.check_free([tmp_path], prepared)
-    planted(kind, prepared, tmp_path)
+    write_material(kind, prepared, tmp_path)
     with pytest.raises(DataError, match="must not be published"):
         scan.check_free([tmp_path], prepared)
 
 
-def test_a_place_that_is_not_there_is_told(prepared, tmp_path):
-    with pytest.raises(DataError, match="expected a file or folder to look into"):
+def test_a_missing_place_is_an_error(prepared, tmp_path):
+    with pytest.raises(DataError, match="expected a file or folder to search"):
         scan.check_free([tmp_path / "none"], prepared)
 
 
 # --- commands ---
 
 
-def test_a_dry_run_says_what_would_be_done(settings, tmp_path, capsys):
+def test_a_dry_run_prints_the_stages(settings, tmp_path, capsys):
     dry = replace(settings, home=str(tmp_path / "dry"), dry_run=True, systems=("speech", "words"))
     pipeline.plan(str(iemocap_shared.release()), dry)
-    said = capsys.readouterr().out
-    assert "prepare 240 turns" in said and "recipes.iemocap.grid" in said
-    assert "measured once the release is prepared" in said and not (tmp_path / "dry").exists()
+    printed = capsys.readouterr().out
+    assert "prepare 240 turns" in printed and "recipes.iemocap.grid" in printed
+    assert "measured once the release is prepared" in printed and not (tmp_path / "dry").exists()
     pipeline.plan(str(iemocap_shared.release()), replace(settings, dry_run=True))
     assert capsys.readouterr().out.count(" min in all") == 4
 
@@ -356,10 +358,9 @@ def small_grid(settings, tmp_path, **changes):
 def test_a_grid_trains_systems_folds_and_seeds(settings, tmp_path, capsys):
     asked = small_grid(settings, tmp_path, seeds=("1", "2"), folds="0", engine="serial")
     runs = grid.train_grid(asked)
-    assert [Path(pipeline).name for pipeline in runs] == ["iemocap-words", "iemocap-words-seed2"]
+    assert [Path(run).name for run in runs] == ["iemocap-words", "iemocap-words-seed2"]
     losses = [
-        load_checkpoint(Path(pipeline) / "fold-0" / "last.pt")["epochs"][0]["loss"]
-        for pipeline in runs
+        load_checkpoint(Path(run) / "fold-0" / "last.pt")["epochs"][0]["loss"] for run in runs
     ]
     assert losses[0] != losses[1]
     assert "trial 2/2" in capsys.readouterr().out
@@ -407,7 +408,7 @@ def test_engines_are_chosen(monkeypatch):
 
 
 def test_label_sets_have_the_turns_that_papers_count():
-    """The artificial release has the real counts of each label by kind of scene."""
+    """Count the artificial release, which has the real counts of each label by kind of scene."""
     counts = dict.fromkeys(LABEL_SETS, 0)
     for dialog in plan_corpus(CorpusConfig(turns=10_039, oddities=False)):
         for turn in dialog.labelled:

@@ -1,4 +1,4 @@
-"""The artificial IEMOCAP corpus against what is known of the real release's format and counts."""
+"""The artificial IEMOCAP corpus, checked against the real release's format and counts."""
 
 import hashlib
 import re
@@ -121,7 +121,7 @@ def test_means_leave_the_actors_out(release):
     assert with_actor
 
 
-def test_labels_are_what_most_evaluators_say(release):
+def test_labels_are_majority_votes(release):
     words = {"neu": "Neutral", "exc": "Excited", "hap": "Happiness", "fru": "Frustration"}
     for path in summaries(release):
         for block in read(path).strip().split("\n\n")[1:]:
@@ -130,11 +130,11 @@ def test_labels_are_what_most_evaluators_say(release):
             assert summary
             votes = [match for line in lines if (match := CATEGORY.match(line))]
             outside = [vote[2] for vote in votes if vote[1][0] == "E"]
-            said = Counter(word for vote in outside for word in vote.strip("; ").split("; "))
+            votes_of = Counter(word for vote in outside for word in vote.strip("; ").split("; "))
             if summary[4] == "xxx":
-                assert max(said.values()) == 1
+                assert max(votes_of.values()) == 1
             elif summary[4] in words:
-                assert said[words[summary[4]]] >= 2
+                assert votes_of[words[summary[4]]] >= 2
 
 
 def test_transcripts_and_labels_match_one_to_one(release):
@@ -221,7 +221,7 @@ def test_odd_evaluator_lines(release):
     assert any("; dom;" in line for line in lines) and any("; dom  ;" in line for line in lines)
 
 
-def test_turns_overlap_but_nobody_talks_over_themselves(release, plan):
+def test_turns_of_one_actor_do_not_overlap(release, plan):
     overlaps = 0
     for dialog in plan:
         for turn, later in pairwise(dialog.turns):
@@ -287,7 +287,7 @@ def test_sentences_are_cut_out_of_their_actors_channel(release):
     assert len(visible(release, "Session*/sentences/wav/*/*.wav")) == len(rows)
 
 
-def test_arousal_is_heard_and_speakers_differ():
+def test_arousal_changes_voices_and_speakers_differ():
     def loudness_and_pitch(arousal: float, speaker: str = "F") -> tuple[float, float]:
         random = numpy.random.default_rng(0)
         sound = speak(2 * SAMPLE_RATE, voice_of(1, speaker), arousal, random)
@@ -321,9 +321,9 @@ def test_videos_have_the_release_s_geometry_and_two_faces(release, plan):
                 assert len(found.boxes) == 1 and found.confidences[0] > 0.8
                 width = found.boxes[0][2] - found.boxes[0][0]
                 assert 55 < width < 110
-                worn = "FM" if path.stem[5] == "F" else "MF"
+                actors = "FM" if path.stem[5] == "F" else "MF"
                 cast = LEFT_CAST if side == 0 else (1.0, 1.0, 1.0)
-                shirt = numpy.array(look_of(dialog.session, worn[side]).shirt) * cast
+                shirt = numpy.array(look_of(dialog.session, actors[side]).shirt) * cast
                 assert half[-6:, 170:190].mean((0, 1)) == pytest.approx(shirt, abs=10)
 
 

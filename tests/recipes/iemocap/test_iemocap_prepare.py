@@ -1,4 +1,4 @@
-"""Preparing a release of IEMOCAP: what is kept of each turn, what damage and kills do, what is told."""
+"""Preparing a release of IEMOCAP: stored media, damaged files, interruptions, messages."""
 
 import errno
 import json
@@ -30,12 +30,12 @@ from multimodal_fer.voice.mfcc import mfcc
 from multimodal_fer.voice.prosody import prosody
 from recipes.iemocap.corpus.release import find_release, list_release
 from recipes.iemocap.corpus.turns import read_all_turns
-from recipes.iemocap.learning.settings import read_settings
+from recipes.iemocap.learning.config import read_settings
 from recipes.iemocap.preparation import dialogs, speaker_faces
 from recipes.iemocap.preparation.prepared import load_prepared
 from recipes.iemocap.preparation.store import read_record
 from recipes.iemocap.preparation.turn_sounds import is_cut
-from recipes.iemocap.prepare import Settings, alone_in, main, prepare
+from recipes.iemocap.prepare import Settings, locked, main, prepare
 
 CONFIG = CorpusConfig(seconds=0.6)
 HERE = Settings(workers=0, allow_partial=True)
@@ -55,7 +55,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(corpus, tmp_path_factory):
-    """The corpus, prepared in this process; nothing in it may change."""
+    """Prepare the corpus in this process, and check that nothing in it changes."""
     before = contents(corpus)
     done = prepare(corpus.parent, tmp_path_factory.mktemp("prepared"), HERE)
     assert contents(corpus) == before
@@ -67,13 +67,13 @@ def report_of(folder):
 
 
 def made(folder):
-    """The content of all that trainings read."""
+    """Return the content of all files that trainings read."""
     paths = [folder / "manifest.jsonl", *sorted((folder / "dialogs").glob("*.npz"))]
     return {path.name: path.read_bytes() for path in paths}
 
 
 def stamps(folder):
-    """Which files the dialogs' arrays lie in: a file that is made again is another one."""
+    """Return inode and time of the dialogs' files, which change if a file is written again."""
     paths = (folder / "dialogs").glob("*.npz")
     return {path.stem: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
@@ -83,7 +83,7 @@ def read_wav(path):
         return numpy.frombuffer(file.readframes(file.getnframes()), "<i2")
 
 
-# --- what is kept of a turn ---
+# --- stored media of a turn ---
 
 
 def test_a_part_is_refused_with_a_table_and_nothing_is_written(corpus, tmp_path):
@@ -120,13 +120,13 @@ def test_sound_is_kept_as_it_is_and_features_as_computed(corpus, prepared):
 
 
 def drawn_at(time, step=0):
-    """When the picture that is shown at a time was drawn, or one so many redrawings later."""
+    """Return when the frame shown at a time was drawn, or one `step` drawings later."""
     number = round(time / PICTURE) // REDRAWN + step
     return number * REDRAWN * PICTURE
 
 
 def drawn_face(dialog, speaker, seconds):
-    """The face of an actor as it was drawn, cropped as recordings are."""
+    """Draw the face of an actor and crop it as the preparation does."""
     image = film(dialog, speaker, seconds)
     if speaker == dialog.wearer:
         cast = numpy.round(numpy.arange(256)[:, None] * LEFT_CAST).astype(numpy.uint8)[None]
@@ -164,7 +164,7 @@ def test_pictures_are_five_a_second_by_their_own_timestamps(prepared):
         frames = times / PICTURE
         assert frames == pytest.approx(numpy.round(frames), abs=0.01)
         late = times - numpy.floor((times + 1e-3) * 5) / 5
-        assert late.max() < PICTURE and row.faces == row.pictures == len(times)
+        assert late.max() < PICTURE and row.faces == row.frames == len(times)
         ticks = numpy.arange(numpy.ceil(row.turn.start * 5), numpy.ceil(row.turn.end * 5))
         assert abs(len(times) - len(ticks)) <= 1
 
@@ -208,11 +208,11 @@ def test_what_is_loaded_can_go_to_other_processes(prepared):
     assert prepared.crops(name).any()
 
 
-# --- sittings ---
+# --- interruptions and changes ---
 
 
 def test_a_killed_command_goes_on_to_the_same_bytes(corpus, prepared, tmp_path):
-    """Dialogs of two processes, then of this one; both equal those of one sitting."""
+    """Check that an interrupted preparation gives the bytes of an uninterrupted one."""
     words = [corpus, tmp_path, "workers=2", "allow_partial=1"]
     command = [sys.executable, "-m", "recipes.iemocap.prepare", *map(str, words)]
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
@@ -229,12 +229,12 @@ def test_a_killed_command_goes_on_to_the_same_bytes(corpus, prepared, tmp_path):
         load_prepared(tmp_path)
     assert prepare(corpus, tmp_path, HERE).hash == prepared.hash
     assert made(tmp_path) == made(prepared.folder)
-    assert before.items() <= stamps(tmp_path).items(), "what was finished is not made again"
+    assert before.items() <= stamps(tmp_path).items(), "finished dialogs are not prepared again"
 
 
 @pytest.fixture
 def small(corpus, tmp_path):
-    """Two sessions of the corpus, to be damaged."""
+    """Copy two sessions of the corpus, to be damaged."""
     root = tmp_path / "release"
     for name in ("Session1", "Session2"):
         shutil.copytree(corpus / name, root / name)
@@ -273,14 +273,14 @@ def test_only_what_changed_is_made_again(small, tmp_path, monkeypatch):
 
 
 def damage(small):
-    """Break files in every way; returns why turns of each dialog lack what, in the order of their turns."""
+    """Damage files in several ways; return the dialogs."""
     release = list_release(small, allow_partial=True)
     cut, short, unreadable, bare = release.dialogs
     sounds = [bare.sound(turn.id) for turn in read_all_turns([bare])]
     sounds[0].write_bytes(bytes(2000))
     sounds[1].write_bytes(sounds[1].read_bytes()[: sounds[1].stat().st_size // 2])
     sounds[2].unlink()
-    sounds[3].write_bytes(sounds[3].read_bytes() + bytes(16_000))  # after its end: does no harm
+    sounds[3].write_bytes(sounds[3].read_bytes() + bytes(16_000))  # harmless: after its end
     short.sound(read_all_turns([short])[0].id).write_bytes(b"")
     assert cut.video and unreadable.video
     cut.video.write_bytes(cut.video.read_bytes()[: cut.video.stat().st_size // 2])
@@ -310,17 +310,17 @@ def test_damaged_files_cost_their_turns_a_modality_and_are_named(small, corpus, 
     assert reasons(cut, "face")[0] is None and reasons(cut, "face")[-1] == dialogs.AFTER_END
     errors = "\n".join(report_of(folder)["errors"])
     assert cut.video and is_cut(cut.video)
-    assert f"{cut.video}: its end is missing, pictures end at" in errors
+    assert f"{cut.video}: incomplete, frames end at" in errors
     assert f"{unreadable.video}: expected a video" in errors and errors.count("\n") == 5
     lost = [bare.sound(turn.id) for turn in read_all_turns([bare])][2]
-    assert f"{lost}: missing, though there is {bare.whole_sound}, as the sound of 1 of 4" in errors
+    assert f"{lost}: missing, although {bare.whole_sound} exists; 1 of 4 turns" in errors
     whole = [name for name, row in done.rows.items() if row.media == prepared.rows[name].media]
     assert len(whole) > 5
     for name in set(whole) - {turn.id for turn in read_all_turns([cut])}:
         assert done.rows[name].digest == prepared.rows[name].digest
 
     before = stamps(folder)
-    prepare(small, folder, HERE)  # what may have been a matter of permissions is tried again
+    prepare(small, folder, HERE)  # unreadable files are tried again
     again = {dialog for dialog, stamp in stamps(folder).items() if before[dialog] != stamp}
     assert again == {short.name, unreadable.name, bare.name}
 
@@ -334,11 +334,11 @@ def test_damaged_files_cost_their_turns_a_modality_and_are_named(small, corpus, 
     assert report_of(folder)["errors"] == []
 
 
-def test_what_decoders_say_of_damage_is_told_whatever_it_is(small, tmp_path, monkeypatch):
+def test_what_decoders_say_of_damage_is_reported_whatever_it_is(small, tmp_path, monkeypatch):
     def fail(*_):
         raise IndexError("out of range")
 
-    monkeypatch.setattr(dialogs, "watch_speakers", fail)
+    monkeypatch.setattr(dialogs, "find_speaker_faces", fail)
     monkeypatch.setattr(dialogs, "read_samples", fail)
     done = prepare(small, tmp_path / "prepared", HERE)
     assert {row.media for row in done.rows.values()} == {("text",)}
@@ -371,13 +371,13 @@ def test_a_process_that_dies_costs_its_dialog_only(small, tmp_path):
     record = dialogs.give_up_dialog(job, "exit code -9").record
     assert all(row["media"] == ["text"] for row in record.rows)
     assert record == read_record(job.path) and "exit code -9" in record.errors[0]
-    assert dialogs.finished_record(job) is None, "the next sitting tries again"
+    assert dialogs.finished_record(job) is None, "the next run tries again"
 
 
-# --- mistakes of users, full disks ---
+# --- wrong settings, full disks ---
 
 
-def test_wrong_settings_are_told():
+def test_wrong_settings_are_reported():
     assert read_settings(Settings, ["modalities=text,face", "workers=3"]) == Settings(
         3, False, ("face", "text")
     )
@@ -394,7 +394,7 @@ def test_wrong_settings_are_told():
             read_settings(Settings, [word])
 
 
-def test_places_that_will_not_do_are_told(corpus, tmp_path):
+def test_places_that_will_not_do_are_reported(corpus, tmp_path):
     with pytest.raises(OutputError, match="lies inside the IEMOCAP release"):
         prepare(corpus, corpus / "runs", HERE)
     with pytest.raises(DataError, match="nowhere: not found"):
@@ -406,13 +406,13 @@ def test_places_that_will_not_do_are_told(corpus, tmp_path):
         prepare(corpus, tmp_path / "file", HERE)
     (tmp_path / "taken").mkdir()
     with (
-        alone_in(tmp_path / "taken"),
-        pytest.raises(OutputError, match=r"another python -m .* is at work"),
+        locked(tmp_path / "taken"),
+        pytest.raises(OutputError, match=r"another python -m .* is running there"),
     ):
         prepare(corpus, tmp_path / "taken", HERE)
 
 
-def test_a_full_disk_is_told_and_what_was_finished_is_kept(small, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_what_was_finished_is_kept(small, tmp_path, monkeypatch):
     settings = Settings(workers=0, allow_partial=True, modalities=("text",))
     folder, save, written = tmp_path / "prepared", numpy.savez, []
 
@@ -438,11 +438,11 @@ def test_ctrl_c_says_how_to_go_on(small, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(dialogs, "_store", interrupt)
-    with pytest.raises(SystemExit, match="the same command goes on"):
+    with pytest.raises(SystemExit, match="the same command continues"):
         main(str(small), str(tmp_path / "p"), "workers=0", "allow_partial=1", "modalities=text")
 
 
-def test_a_prepared_folder_that_is_not_whole_is_told(small, tmp_path):
+def test_a_prepared_folder_that_is_not_whole_is_reported(small, tmp_path):
     settings = Settings(workers=0, allow_partial=True, modalities=("voice",))
     folder = tmp_path / "prepared"
     name = prepare(small, folder, settings).turns[0].id
@@ -451,7 +451,7 @@ def test_a_prepared_folder_that_is_not_whole_is_told(small, tmp_path):
     for content, expected in (
         (whole[:-200], "cannot be read"),
         (b"", "cannot be read"),
-        (other.read_bytes(), "is not the one that manifest.jsonl lists"),
+        (other.read_bytes(), "differs from the dialog in manifest.jsonl"),
     ):
         path.write_bytes(content)
         with pytest.raises(DataError, match=rf"{path.name}: {expected}.* again"):
@@ -471,7 +471,7 @@ def test_jobs_are_done_by_processes():
     assert list(run_in_processes(abs, [], 2)) == []
 
 
-def test_a_dead_process_is_told_of_its_job_and_the_others_go_on():
+def test_a_dead_process_is_reported_of_its_job_and_the_others_go_on():
     deadly = "__import__('os')._exit(5)"
     results = dict(run_in_processes(eval, ["1 + 1", deadly, "2 + 2"], 1))
     assert results == {"1 + 1": 2, "2 + 2": 4, deadly: Died("exit code 5")}

@@ -1,4 +1,4 @@
-"""Label sets and folds of IEMOCAP: sizes as published, nobody on both sides, the same everywhere."""
+"""Label sets and folds of IEMOCAP: published sizes, separate speakers, the same on every machine."""
 
 import json
 from hashlib import sha256
@@ -22,12 +22,13 @@ from recipes.iemocap.corpus.protocols import (
     PARTS,
     PROTOCOLS,
     YOON_FIFTH,
-    YOON_SIZES,
     compare_with_yoon,
-    deal_folds,
-    fold_ids,
+    make_folds,
 )
 
+YOON_SIZES = [  # of the parts of each fold of Yoon et al. 2018
+    (4445, 313, 773), (4374, 386, 771), (4399, 353, 779), (4432, 343, 756), (4474, 307, 750),
+]  # fmt: skip
 quick = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
@@ -40,12 +41,16 @@ def sizes(fold):
     return tuple(len(fold.part(part)) for part in PARTS)
 
 
+def fold_ids(turns, protocol):
+    return {fold.name: fold.to_dict() for fold in make_folds(turns, protocol)}
+
+
 def sessions_of(names):
     return {int(name[4]) for name in names}
 
 
 def speakers_of(names):
-    """Session and the letter after the last "_"."""
+    """Return session and the letter after the last "_"."""
     return {name[:5] + name.rsplit("_", 1)[1][0] for name in names}
 
 
@@ -86,13 +91,13 @@ def test_targets_are_numbers_in_the_order_of_the_turns():
         label_numbers([turn_of("Ses01F_script01_1_F000")], "four-improvised")
 
 
-def test_unknown_names_are_told(turns):
+def test_unknown_names_are_reported(turns):
     with pytest.raises(ConfigError, match="unknown label set 'seven'; known: four"):
-        deal_folds(turns, "loso5", "seven")
+        make_folds(turns, "loso5", "seven")
     with pytest.raises(ConfigError, match="unknown protocol 'loso6'; known: loso5"):
-        deal_folds(turns, "loso6")
+        make_folds(turns, "loso6")
     with pytest.raises(ConfigError, match="unknown part 'dev'"):
-        deal_folds(turns)[0].part("dev")
+        make_folds(turns)[0].part("dev")
 
 
 # --- all protocols ---
@@ -102,15 +107,15 @@ def test_unknown_names_are_told(turns):
 @pytest.mark.parametrize("target", TARGETS)
 def test_folds_divide_the_turns(turns, protocol, target):
     chosen = {turn.id for turn in select_turns(turns, target)}
-    folds = deal_folds(turns, protocol, target)
+    folds = make_folds(turns, protocol, target)
     tested = [name for fold in folds for name in fold.test]
     for fold in folds:
         parts = [fold.part(part) for part in PARTS]
         assert sum(map(len, parts)) == len(chosen) == len(set().union(*parts))
         assert all(list(part) == sorted(part) for part in parts)
-        if PROTOCOLS[protocol].unheard_in_test:
+        if PROTOCOLS[protocol].unseen_test_speakers:
             assert not speakers_of(fold.test) & speakers_of(fold.train + fold.validation)
-        if PROTOCOLS[protocol].unheard_in_validation:
+        if PROTOCOLS[protocol].unseen_validation_speakers:
             assert not speakers_of(fold.validation) & speakers_of(fold.train)
     assert len(set(tested)) == len(tested)
     if protocol != "yoon-random5":  # which holds some turns back for validation
@@ -119,13 +124,13 @@ def test_folds_divide_the_turns(turns, protocol, target):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_folds_do_not_depend_on_the_order_of_the_turns(turns, protocol):
-    assert deal_folds(turns, protocol) == deal_folds(turns[::-1], protocol)
+    assert make_folds(turns, protocol) == make_folds(turns[::-1], protocol)
 
 
 def test_ids_are_kept_as_json(turns):
-    kept = json.loads(json.dumps(fold_ids(turns, "loso10", "four")))
+    kept = json.loads(json.dumps(fold_ids(turns, "loso10")))
     assert list(kept) == [f"Ses0{session}{letter}" for session in range(1, 6) for letter in "FM"]
-    assert kept["Ses03M"]["test"] == list(deal_folds(turns, "loso10")[5].test)
+    assert kept["Ses03M"]["test"] == list(make_folds(turns, "loso10")[5].test)
 
 
 # --- each protocol ---
@@ -133,7 +138,7 @@ def test_ids_are_kept_as_json(turns):
 
 def test_loso5_tests_a_session_and_validates_on_the_next(turns):
     counts = [sum(row) for row in zip(*published_counts.FOUR.values(), strict=True)]
-    for index, fold in enumerate(deal_folds(turns)):
+    for index, fold in enumerate(make_folds(turns)):
         following = (index + 1) % 5
         assert fold.name == f"session{index + 1}"
         assert sessions_of(fold.test) == {index + 1}
@@ -143,7 +148,7 @@ def test_loso5_tests_a_session_and_validates_on_the_next(turns):
 
 
 def test_loso10_tests_a_speaker_and_validates_on_the_partner(turns):
-    folds = deal_folds(turns, "loso10", "dimensions")
+    folds = make_folds(turns, "loso10", "dimensions")
     assert len(folds) == 10
     for fold in folds:
         partner = fold.name[:-1] + {"F": "M", "M": "F"}[fold.name[-1]]
@@ -153,22 +158,22 @@ def test_loso10_tests_a_speaker_and_validates_on_the_partner(turns):
 
 
 def test_yoon_has_the_published_sizes(turns):
-    assert [sizes(fold) for fold in deal_folds(turns, "yoon-random5")] == list(YOON_SIZES)
+    assert [sizes(fold) for fold in make_folds(turns, "yoon-random5")] == YOON_SIZES
     assert sum(YOON_FIFTH.values()) == YOON_SIZES[4][2]
 
 
 def test_yoon_says_whether_its_folds_are_the_published_ones(turns, monkeypatch):
-    said = compare_with_yoon(turns)
-    assert said.endswith("not the same folds") and "anger 156" in said
+    sentence = compare_with_yoon(turns)
+    assert sentence.endswith("not the same folds") and "anger 156" in sentence
     chosen = {turn.id: LABEL_SETS["four"].label_of(turn) for turn in turns}
-    names = [chosen[name] for name in deal_folds(turns, "yoon-random5")[4].test]
+    names = [chosen[name] for name in make_folds(turns, "yoon-random5")[4].test]
     counts = {label: names.count(label) for label in YOON_FIFTH}
     monkeypatch.setattr("recipes.iemocap.corpus.protocols.YOON_FIFTH", counts)
     assert compare_with_yoon(turns).endswith("as published")
 
 
 def test_s3prl_validates_on_a_fixed_fifth_of_the_other_sessions(turns):
-    for index, fold in enumerate(deal_folds(turns, "s3prl5")):
+    for index, fold in enumerate(make_folds(turns, "s3prl5")):
         assert sessions_of(fold.test) == {index + 1}
         assert (
             sessions_of(fold.validation) == sessions_of(fold.train) == {1, 2, 3, 4, 5} - {index + 1}
@@ -178,7 +183,7 @@ def test_s3prl_validates_on_a_fixed_fifth_of_the_other_sessions(turns):
 
 
 def test_draws_are_the_same_on_every_machine():
-    """Made-up ids: a change here means that nobody can repeat what was measured before."""
+    """Check folds of invented ids; a change would make earlier figures irreproducible."""
     some = [
         turn_of(f"Ses0{session}F_impro01_{letter}{number:03}")
         for session in range(1, 6)
@@ -186,7 +191,7 @@ def test_draws_are_the_same_on_every_machine():
         for number in range(20)
     ]
     digests = {
-        protocol: sha256(json.dumps(fold_ids(some, protocol, "four")).encode()).hexdigest()[:12]
+        protocol: sha256(json.dumps(fold_ids(some, protocol)).encode()).hexdigest()[:12]
         for protocol in PROTOCOLS
     }
     assert digests == {
@@ -202,12 +207,12 @@ def test_draws_are_the_same_on_every_machine():
 
 def test_of_three_sessions_the_next_that_is_there_validates():
     some = [turn_of(f"Ses0{s}F_impro01_{letter}000") for s in (1, 3, 4) for letter in "FM"]
-    folds = deal_folds(some)
+    folds = make_folds(some)
     assert [sessions_of(fold.validation) for fold in folds] == [{3}, {4}, {1}]
 
 
 @pytest.mark.parametrize(
-    ("protocol", "sessions", "told"),
+    ("protocol", "sessions", "place"),
     [
         ("loso5", (1,), "session1"),
         ("loso5", (1, 2), r"session1 \(train\)"),
@@ -217,17 +222,17 @@ def test_of_three_sessions_the_next_that_is_there_validates():
         ("loso5", (), "any"),
     ],
 )
-def test_too_few_turns_are_told(protocol, sessions, told):
+def test_too_few_turns_are_reported(protocol, sessions, place):
     some = [turn_of(f"Ses0{s}F_impro01_{letter}000") for s in sessions for letter in "FM"]
     with pytest.raises(
-        DataError, match=rf"{protocol}: expected turns of four .*{told}.*take more sessions"
+        DataError, match=rf"{protocol}: expected turns of four .*{place}.*take more sessions"
     ):
-        deal_folds(some, protocol)
+        make_folds(some, protocol)
 
 
 def test_a_turn_that_comes_twice_is_refused(turns):
-    with pytest.raises(ValueError, match="every turn must be there once"):
-        deal_folds([*turns, turns[0]])
+    with pytest.raises(ValueError, match="every turn must occur once"):
+        make_folds([*turns, turns[0]])
 
 
 @quick
@@ -248,10 +253,10 @@ def test_a_turn_that_comes_twice_is_refused(turns):
 def test_any_turns_are_divided_or_refused(names, protocol):
     some = [turn_of(name) for name in names]
     try:
-        folds = deal_folds(some, protocol)
+        folds = make_folds(some, protocol)
     except DataError:
         return
     for fold in folds:
         assert sorted(fold.train + fold.validation + fold.test) == sorted(names)
-        if PROTOCOLS[protocol].unheard_in_test:
+        if PROTOCOLS[protocol].unseen_test_speakers:
             assert not speakers_of(fold.test) & speakers_of(fold.train + fold.validation)

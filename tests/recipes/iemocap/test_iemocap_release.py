@@ -1,4 +1,4 @@
-"""IEMOCAP's files by their published form, in made-up words: what is read, and how damage is told."""
+"""Readers of IEMOCAP's files, tested on invented content in the published format, valid and damaged."""
 
 import os
 import random
@@ -50,23 +50,23 @@ ALL_DIALOGS = published_dialogs()
 quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 
 
-# --- made-up files ---
+# --- invented files ---
 
 
 def turn_of(name, **changes):
-    """A turn with some values, whichever they are."""
+    """Return a turn with arbitrary values."""
     values = {"start": 1.0, "end": 2.5, "label": "neu"}
     values |= {"valence": 3.0, "arousal": 2.5, "dominance": 3.0, **changes}
     return Turn(name, **values)
 
 
 def written(number):
-    """With four digits after the point, or as many as it has."""
+    """Format with four decimals, or nine if needed."""
     return f"{number:.4f}" if round(number, 4) == number else f"{number:.9f}"
 
 
 def block_of(turn):
-    """A turn as the summary writes it."""
+    """Return a turn's block of the summary."""
     means = ", ".join(map(written, (turn.valence, turn.arousal, turn.dominance)))
     times = f"[{written(turn.start)} - {written(turn.end)}]"
     lines = [f"{times}\t{turn.id}\t{turn.label}\t[{means}]"]
@@ -86,7 +86,7 @@ def line_of(turn, words):
 
 
 def write_dialog(root, name, turns, words="nothing much"):
-    """Label summary, transcription, sound folder and video of one dialog."""
+    """Write label summary, transcription, sound folder and video of one dialog."""
     folder = root / f"Session{name[4]}"
     files = {
         folder / "dialog" / "EmoEvaluation" / f"{name}.txt": HEADER + "".join(map(block_of, turns)),
@@ -103,7 +103,7 @@ def write_dialog(root, name, turns, words="nothing much"):
 
 @pytest.fixture
 def root(tmp_path):
-    """One dialog of each session."""
+    """Write one dialog of each session."""
     place = tmp_path / "IEMOCAP_full_release"
     for session in range(1, 6):
         name = f"Ses0{session}F_impro01"
@@ -112,7 +112,7 @@ def root(tmp_path):
 
 
 def whole_release():
-    """Turns that count to the release; which label is where is made up."""
+    """Return turns with the published counts and invented positions of the labels."""
     chance = random.Random(0)
     four = {"anger": ["ang"], "sadness": ["sad"], "neutral": ["neu"], "happiness": ["hap", "exc"]}
     merged = {
@@ -242,7 +242,7 @@ def test_spaces_and_windows_line_ends_do_no_harm(tmp_path):
         ("()\nC-E3:", "() C-E3:", 4, "each rater's line on a line of its own"),
     ],
 )
-def test_a_damaged_summary_is_told_by_file_line_and_form(old, new, line, expected):
+def test_a_damaged_summary_is_reported_with_file_line_and_form(old, new, line, expected):
     text = (HEADER + BLOCK).replace(old, new, 1)
     assert text != HEADER + BLOCK
     with pytest.raises(DataError) as error:
@@ -299,7 +299,7 @@ def test_tags_can_be_left_out():
         (f"{DIALOG}_F000 [1.0-2.0]: two {DIALOG}_F001 [2.0-3.0]: in one", "each turn on a line"),
     ],
 )
-def test_a_damaged_transcription_is_told_by_file_line_and_form(line, expected):
+def test_a_damaged_transcription_is_reported_with_file_line_and_form(line, expected):
     with pytest.raises(DataError) as error:
         parse_transcription(f"\n{line}\n", EVALUATION)
     assert str(error.value).startswith(f"{EVALUATION}, line 2: expected {expected}")
@@ -332,7 +332,7 @@ def ratings(draw):
 
 @st.composite
 def turn_lists(draw, dialog=DIALOG):
-    """Turns of one dialog, each once, with times and means of four digits."""
+    """Draw turns of one dialog, with times and means of four decimals."""
     names = draw(
         st.lists(
             st.builds("{}{:03}".format, st.sampled_from("FM"), st.integers(0, 120)),
@@ -360,7 +360,7 @@ def turn_lists(draw, dialog=DIALOG):
 
 @st.composite
 def changes(draw, text):
-    """One character of a text gone, put in or another; or a line cut short."""
+    """Draw a text with one character deleted, inserted or replaced, or a line cut short."""
     place = draw(st.integers(0, len(text) - 1))
     kind = draw(st.sampled_from(["gone", "put in", "other", "cut"]))
     if kind == "cut":
@@ -375,7 +375,7 @@ def changes(draw, text):
 
 
 def essence(text):
-    """Each turn's lines in any order, without comments, spaces and the ways of writing one number."""
+    """Return each turn's lines, sorted, without comments and spaces, and with equal forms of numbers."""
     blocks = [[]]
     for line in text.split("\n"):
         line = line.split("(")[0] if line.lstrip()[:2] in ("C-", "A-") else line
@@ -436,16 +436,16 @@ def test_no_damage_to_a_transcription_loses_or_moves_words(data, turns, text):
         return
     lines = [line.strip() for line in whole.split("\n") if line.strip()]
     assert len(found) == len(lines)
-    for line, (name, said) in zip(lines, found.items(), strict=True):
+    for line, (name, text_found) in zip(lines, found.items(), strict=True):
         assert TURN.fullmatch(name) and line.startswith(f"{name} [")
-        assert line.split("]:", 1)[1].strip() == said
+        assert line.split("]:", 1)[1].strip() == text_found
 
 
 @quick
 @given(
     text=st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("utf-8", "replace"))
 )
-def test_any_text_at_all_is_read_or_told(text):
+def test_any_text_is_read_or_refused(text):
     for parse in (parse_evaluation, parse_transcription):
         for whole in (text, HEADER + text, HEADER + BLOCK + text):
             try:
@@ -506,7 +506,7 @@ def test_the_release_is_found_in_any_folder_that_people_give(root, tmp_path, nam
         assert find_release(str(given_folder)) == place
 
 
-def test_a_wrong_path_is_told_with_what_was_found(root, tmp_path):
+def test_a_wrong_path_is_reported_with_what_was_found(root, tmp_path):
     for folder, expected in (
         (tmp_path / "nowhere", "nowhere: not found; give the folder"),
         (
@@ -550,7 +550,7 @@ def test_names_with_a_dot_first_and_sub_folders_are_left_out(root):
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
+    ("gone", "message"),
     [
         ("Session3", "missing"),
         ("Session3/dialog", "EmoEvaluation: missing"),
@@ -563,17 +563,17 @@ def test_names_with_a_dot_first_and_sub_folders_are_left_out(root):
         ("Session3/sentences/wav/Ses03F_impro01", "missing"),
     ],
 )
-def test_a_half_unpacked_archive_is_told_by_what_is_missing(root, tmp_path, gone, told):
+def test_a_half_unpacked_archive_is_reported_with_what_is_missing(root, tmp_path, gone, message):
     (root / gone).rename(tmp_path / "gone")
     with pytest.raises(DataError) as error:
         list_release(root)
-    assert str(root / gone) in str(error.value) and told in str(error.value)
+    assert str(root / gone) in str(error.value) and message in str(error.value)
     assert "unpack the whole release again" in str(error.value)
     partial = list_release(root, allow_partial=True)
     assert len(partial.dialogs) == (
         4 if "Session3/sentences" not in gone and "avi" not in gone else 5
     )
-    assert any(told in note for note in partial.notes)
+    assert any(message in note for note in partial.notes)
 
 
 def test_what_no_modality_needs_may_be_missing(root, tmp_path):
@@ -607,7 +607,7 @@ def test_nothing_to_read_is_an_error_even_of_a_part(tmp_path):
         list_release(tmp_path, allow_partial=True)
 
 
-def test_a_folder_that_may_not_be_read_is_told(root, monkeypatch):
+def test_a_folder_that_may_not_be_read_is_reported(root, monkeypatch):
     def refuse(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -635,7 +635,7 @@ def test_nothing_is_written_into_the_release(root, tmp_path):
 
 
 def contents(root):
-    """Every file with its size and time, to see whether anything was written."""
+    """Return size and time of every file, to detect writing."""
     return {
         path: (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(root.rglob("*"))
     }
@@ -664,8 +664,12 @@ def test_an_artificial_corpus_is_read_with_all_its_oddities(corpus):
     assert any(len(rating.labels) > 1 for rating in ratings)
     assert any(rating.valence and rating.dominance is None for rating in ratings)
     assert any(rating.by_actor for rating in ratings)
-    said = " ".join(turn.text for turn in turns)
-    assert "]:" in said and "\ufffd" in said and "[" not in without_tags("[LAUGHTER] well")
+    words_found = " ".join(turn.text for turn in turns)
+    assert (
+        "]:" in words_found
+        and "\ufffd" in words_found
+        and "[" not in without_tags("[LAUGHTER] well")
+    )
 
 
 def test_means_are_of_the_outside_raters(corpus):
@@ -725,41 +729,37 @@ def test_published_counts_agree_with_each_other():
 
 def test_a_whole_release_has_no_differences():
     turns = whole_release()
-    assert published_counts.check_contract(turns) == []
+    assert published_counts.check_counts(turns) == []
     assert published_counts.off_scale(turns) == ""
 
 
-def test_every_difference_is_told_in_a_table():
+def test_every_difference_is_reported_in_a_table():
     turns = [turn for turn in whole_release() if turn.dialog != "Ses04F_impro03"]
     gone = 10_039 - len(turns)
     turns[0] = replace(turns[0], label="oth", valence=5.5)
     with pytest.raises(DataError) as error:
-        published_counts.check_contract(turns)
-    told = str(error.value)
-    assert re.search(r"^dialogs +151 +150 +-1$", told, re.MULTILINE)
-    assert re.search(rf"^turns +10,039 +{10_039 - gone:,} +-{gone}$", told, re.MULTILINE)
-    assert re.search(r"^label oth \(other\) +3 +4 +\+1$", told, re.MULTILINE)
-    assert re.search(r"^session 4, dialogs +30 +29 +-1$", told, re.MULTILINE)
-    assert "session 2" not in told and "missing dialogs: Ses04F_impro03\n" in told
-    assert "allow_partial=true" in told
-    found = published_counts.check_contract(turns, allow_partial=True)
+        published_counts.check_counts(turns)
+    message = str(error.value)
+    assert re.search(r"^dialogs +151 +150 +-1$", message, re.MULTILINE)
+    assert re.search(rf"^turns +10,039 +{10_039 - gone:,} +-{gone}$", message, re.MULTILINE)
+    assert re.search(r"^label oth \(other\) +3 +4 +\+1$", message, re.MULTILINE)
+    assert re.search(r"^session 4, dialogs +30 +29 +-1$", message, re.MULTILINE)
+    assert "session 2" not in message and "missing dialogs: Ses04F_impro03\n" in message
+    assert "allow_partial=true" in message
+    found = published_counts.check_counts(turns, allow_partial=True)
     assert published_counts.Difference("dialogs", 151, 150) in found
-    assert published_counts.off_scale(turns).endswith("off the scale from 1 to 5: 1")
-    assert published_counts.differences_table([]).split() == [
-        "what",
-        "published",
-        "found",
-        "difference",
-    ]
+    assert published_counts.off_scale(turns).endswith("outside the scale from 1 to 5: 1")
+    header = ["count", "published", "found", "difference"]
+    assert published_counts.differences_table([]).split() == header
 
 
 def test_a_session_that_is_missing_is_named_once():
     turns = [turn for turn in whole_release() if turn.session != 2]
     with pytest.raises(DataError, match="missing dialogs: all of session 2\n"):
-        published_counts.check_contract(turns)
+        published_counts.check_counts(turns)
 
 
-def test_a_dialog_that_nobody_knows_is_a_difference():
+def test_an_unknown_dialog_is_a_difference():
     turns = [*whole_release(), turn_of("Ses01F_impro42_F000")]
     assert published_counts.Difference(
         "dialog Ses01F_impro42", 0, 1

@@ -1,4 +1,4 @@
-"""Training and measuring systems on a generated corpus: learning, kills, folds that must not mix, results."""
+"""Training and measuring systems on a generated corpus: learning, resuming, separation of folds, results."""
 
 import json
 import shutil
@@ -14,10 +14,16 @@ from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.training.config import load_config
 from multimodal_fer.training.distributed import Workers
 from multimodal_fer.training.run import load_checkpoint, save_checkpoint
+from multimodal_fer.training.sound_augmentation import hide_features
 from recipes.iemocap import tables
-from recipes.iemocap.corpus.protocols import deal_folds
+from recipes.iemocap.corpus.protocols import make_folds
 from recipes.iemocap.evaluate import Measured, evaluate, part_answers
-from recipes.iemocap.figures.measures import (
+from recipes.iemocap.fuse import FuseConfig, HalfRun, fuse, split_halves
+from recipes.iemocap.learning import face_scores
+from recipes.iemocap.learning.config import TrainConfig
+from recipes.iemocap.learning.evidence import Parts
+from recipes.iemocap.learning.inputs import collate, predict
+from recipes.iemocap.learning.measures import (
     Answers,
     calibration_by_chance,
     compare,
@@ -25,12 +31,6 @@ from recipes.iemocap.figures.measures import (
     spread,
     weighted_precision,
 )
-from recipes.iemocap.figures.published import PUBLISHED, published_beside
-from recipes.iemocap.fuse import FuseConfig, HalfRun, deal_halves, fuse
-from recipes.iemocap.learning import face_scores
-from recipes.iemocap.learning.config import TrainConfig
-from recipes.iemocap.learning.evidence import Parts
-from recipes.iemocap.learning.inputs import collate, judge
 from recipes.iemocap.learning.runs import TrainedFold
 from recipes.iemocap.learning.systems import SYSTEMS
 from recipes.iemocap.learning.targets import concordance
@@ -57,7 +57,7 @@ def prepared(data):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """All systems and their fusion by short names, as the whole recipe trained them."""
+    """Link the runs of all systems and their fusion by short names."""
     iemocap_shared.bundle()
     folder = tmp_path_factory.mktemp("runs")
     for name in (*SMALL, "fusion"):
@@ -72,7 +72,7 @@ def fusing(runs):
 
 @pytest.fixture(scope="module")
 def results():
-    """All systems measured and compared, by short names."""
+    """Return the results of all systems by short names."""
     iemocap_shared.bundle()
     folder = Path(iemocap_shared.whole_settings().place("-results"))
     names = [f"iemocap-{name}" for name in ("fusion", *SMALL)]
@@ -80,7 +80,7 @@ def results():
     return folder, {result["name"].removeprefix("iemocap-"): result for result in found}
 
 
-def alone():
+def one_process():
     return Workers(0, 1, torch.device("cpu"))
 
 
@@ -88,8 +88,8 @@ def alone():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_each_system_learns_what_its_modality_tells(results, name):
-    """Four classes: chance is 0.25; the voice, the face and the words tell a part each."""
+def test_each_system_learns(results, name):
+    """Check for a UAR above chance, which is 0.25 for four classes."""
     found = results[1][name]["pooled"]
     assert found["turns"] == 240 and found["uar"] > 0.38
 
@@ -122,17 +122,25 @@ def test_numbers_are_learnt_too(data, tmp_path):
     assert "CCC, valence" in tables.tables(tables.read_results([tmp_path / "results" / "vad.json"]))
 
 
-def test_the_voice_learns_from_worn_sounds(data, prepared, tmp_path):
-    """The same draws in every sitting, others than without wear; validation hears the sounds as they are."""
+def test_the_voice_learns_from_augmented_sounds(data, prepared, tmp_path, monkeypatch):
+    """Check that augmentation changes the training, hides features and is the same in every run."""
+    masks = []
+
+    def hide(sound, count, generator):
+        masks.append(count)
+        return hide_features(sound, count, generator)
+
+    monkeypatch.setattr("recipes.iemocap.train.hide_features", hide)
     config = replace(SMALL["speech"], data=str(data), epochs=2)
-    worn = replace(config, wear="recorded", speed=0.1)
+    augmented = replace(config, wear="recorded", speed=0.1)
     folds = [
         of_fold(replace(one, run=str(tmp_path / str(number))), 0)
-        for number, one in enumerate((config, worn, worn))
+        for number, one in enumerate((config, augmented, augmented))
     ]
     for own in folds:
-        FoldRun(own, alone(), prepared).go()
+        FoldRun(own, one_process(), prepared).go()
     assert same_weights(Path(folds[1].run), Path(folds[2].run))
+    assert set(masks) == {2}
     first, second = (load_checkpoint(Path(own.run) / "last.pt")["epochs"] for own in folds[:2])
     assert first[1]["loss"] != second[1]["loss"]
     with pytest.raises(ConfigError, match="wear and speed are for speech"):
@@ -141,21 +149,21 @@ def test_the_voice_learns_from_worn_sounds(data, prepared, tmp_path):
         replace(SMALL["speech"], wear="torn")
 
 
-# --- sittings ---
+# --- resuming ---
 
 
 @pytest.mark.parametrize("name", ["words", "mdre"])
 def test_a_killed_training_goes_on_to_the_same_numbers(data, prepared, tmp_path, name):
     config = replace(SMALL[name], data=str(data), epochs=2)
     whole, cut = (of_fold(replace(config, run=str(tmp_path / part)), 0) for part in ("a", "b"))
-    FoldRun(whole, alone(), prepared).go()
-    first = FoldRun(cut, alone(), prepared)
+    FoldRun(whole, one_process(), prepared).go()
+    first = FoldRun(cut, one_process(), prepared)
     first.folder.mkdir(parents=True)
     first.advance()
-    FoldRun(cut, alone(), prepared).go()
+    FoldRun(cut, one_process(), prepared).go()
     assert same_weights(Path(whole.run), Path(cut.run))
     with pytest.raises(ConfigError, match="other settings"):
-        FoldRun(replace(cut, epochs=3), alone(), prepared).go()
+        FoldRun(replace(cut, epochs=3), one_process(), prepared).go()
     about = json.loads((Path(cut.run) / "about.json").read_text())
     assert about["manifest_sha256"] == prepared.hash and about["commit"]
     assert (Path(cut.run) / "config.json").exists()
@@ -165,9 +173,9 @@ def test_a_killed_fusion_goes_on_to_the_same_numbers(results, fusing, prepared, 
     parts = Parts(fusing.runs, FOLD, prepared, "cpu")
     config = replace(fusing, run=str(tmp_path), half=0, fold=FOLD)
     validation = parts.join("validation")
-    first = HalfRun(config, alone(), parts, validation)
+    first = HalfRun(config, one_process(), parts, validation)
     first.advance()
-    HalfRun(config, alone(), parts, validation).go()
+    HalfRun(config, one_process(), parts, validation).go()
     assert same_weights(Path(fusing.run) / "fold-0" / "half-0", tmp_path)
 
 
@@ -180,18 +188,16 @@ def same_weights(one, other):
 def test_a_dry_run_writes_nothing(data, tmp_path, capsys):
     words = [f"data={data}", f"run={tmp_path / 'dry'}", "vectors=none", "dry_run=1", "fold=1"]
     main(str(TOMLS / "words.toml"), *words)
-    said = capsys.readouterr().out
-    assert (
-        "fold 1: session2, turns: train 80, validation 80, test 80" in said
-        and " min in all" in said
-    )
+    printed = capsys.readouterr().out
+    assert "fold 1: session2, turns: train 80, validation 80, test 80" in printed
+    assert " min in all" in printed
     assert not (tmp_path / "dry").exists()
     plan(replace(SMALL["words"], data=str(data), run=str(tmp_path / "dry")))
     assert capsys.readouterr().out.count("session") == 3 and not (tmp_path / "dry").exists()
 
 
-def test_faces_are_looked_at_once(runs, data, prepared, monkeypatch):
-    monkeypatch.setattr(face_scores.FaceFeatures, "_look", None)
+def test_face_features_are_computed_once(runs, data, prepared, monkeypatch):
+    monkeypatch.setattr(face_scores.FaceFeatures, "_predict", None)
     features = face_scores.FaceFeatures(prepared, "face-ferplus-seresnet", torch.device("cpu"))
     for name in list(prepared.rows)[::20]:
         assert features.of(name).shape == (prepared.rows[name].faces, features.size)
@@ -199,24 +205,24 @@ def test_faces_are_looked_at_once(runs, data, prepared, monkeypatch):
     again = load_prepared(data)
     again.rows[other.turn.id] = other
     changed = face_scores.FaceFeatures(again, "face-ferplus-seresnet", torch.device("cpu"))
-    with pytest.raises(DataError, match="is not the one that"):  # reads the crops again
+    with pytest.raises(DataError, match="differs from the dialog"):  # reads the crops again
         changed.of(other.turn.id)
 
 
-# --- what is read ---
+# --- inputs ---
 
 
 def test_batches_change_no_answer(runs, prepared):
     for name in SMALL:
         trained = TrainedFold(runs / name / "fold-0", prepared, "cpu")
         turns = list(trained.fold.test[:9])
-        together = judge(trained.model, trained.reader, turns, batch=4).logits
-        single = [judge(trained.model, trained.reader, [turn]).logits for turn in turns]
+        together = predict(trained.model, trained.reader, turns, batch=4).logits
+        single = [predict(trained.model, trained.reader, [turn]).logits for turn in turns]
         assert torch.allclose(together, torch.cat(single), atol=1e-3)
 
 
 def test_words_are_known_from_the_training_part_only(runs, prepared):
-    folds = deal_folds(prepared.turns)
+    folds = make_folds(prepared.turns)
     state = load_checkpoint(runs / "words" / "fold-0" / "last.pt")
     known = set(state["vocabulary"][2:])
     own = " ".join(prepared.rows[turn].turn.text.lower() for turn in folds[FOLD].train)
@@ -225,7 +231,7 @@ def test_words_are_known_from_the_training_part_only(runs, prepared):
 
 def test_turns_without_a_modality_are_left_out_and_counted(runs, prepared, data):
     bare = load_prepared(data)
-    gone = bare.rows[deal_folds(bare.turns)[FOLD].test[0]]
+    gone = bare.rows[make_folds(bare.turns)[FOLD].test[0]]
     bare.rows[gone.turn.id] = replace(gone, media=("face", "text"))
     answers = part_answers(TrainedFold(runs / "speech" / "fold-0", bare, "cpu"), bare)
     assert len(answers.turns) == 79 and answers.without == 1
@@ -244,21 +250,21 @@ def test_what_is_collated_is_padded_by_name():
     assert batch.values["prosody"].shape == (2, 35) and "prosody" not in batch.lengths
 
 
-# --- folds must not mix ---
+# --- separation of folds ---
 
 
 def test_halves_share_no_speaker(runs, prepared):
     validation = Parts([str(runs / name) for name in PARTS], FOLD, prepared, "cpu").join(
         "validation"
     )
-    heard = [
+    speakers = [
         {prepared.rows[validation.turns[row]].turn.speaker for row in half.tolist()}
-        for half in deal_halves(validation, prepared)
+        for half in split_halves(validation, prepared)
     ]
-    assert all(heard) and not heard[0] & heard[1]
+    assert all(speakers) and not speakers[0] & speakers[1]
     one = [name for name in validation.turns if prepared.rows[name].turn.speaker == "Ses02F"]
     rows = validation.rows(torch.tensor([validation.turns.index(name) for name in one]))
-    halves = deal_halves(rows, prepared)
+    halves = split_halves(rows, prepared)
     scenes = [{prepared.rows[rows.turns[r]].turn.dialog for r in half.tolist()} for half in halves]
     assert all(scenes) and not scenes[0] & scenes[1]
 
@@ -282,7 +288,7 @@ def test_parts_of_other_folds_protocols_or_releases_are_refused(data, runs, prep
     moved = [copied(name, number=1) for name in ("face", "words")]
     refused(
         ConfigError,
-        "was trained on fold 0, whose training turns are tested on in fold 1",
+        "was trained on fold 0, whose training turns are test turns of fold 1",
         *moved,
         number=1,
     )
@@ -294,7 +300,7 @@ def test_parts_of_other_folds_protocols_or_releases_are_refused(data, runs, prep
     )
     refused(DataError, "another prepared release", face, copied("words", manifest="0" * 64))
     refused(ConfigError, "fold 7: not every part", face, words, number=7)
-    refused(ConfigError, "both judge the text; give one", words, words)
+    refused(ConfigError, "both are text parts; give one", words, words)
     refused(ConfigError, "mdre takes voice and text together", face, str(runs / "mdre"))
     refused(ConfigError, "expected at least two runs", face)
     refused(DataError, "expected folders fold-0", face, str(tmp_path / "empty"))
@@ -304,7 +310,7 @@ def test_parts_of_other_folds_protocols_or_releases_are_refused(data, runs, prep
 
 
 def test_a_fusion_knows_its_parts(data, runs, results, prepared, tmp_path):
-    """Parts that were trained again have other embeddings: late attention would read noise."""
+    """Check that retrained parts, whose embeddings have changed, are refused."""
     shutil.copytree(runs / "fusion", tmp_path / "fusion")
     shutil.copytree(runs / "words", tmp_path / "words")
     path = tmp_path / "words" / "fold-0" / "last.pt"
@@ -337,7 +343,7 @@ def test_results_hold_nothing_of_the_corpus(results, prepared):
 
 
 def outside_of_test(value, key=""):
-    """Every string and key of a result but those in lists of test turns."""
+    """Yield every string and key of a result except those in lists of test turns."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield name
@@ -351,7 +357,7 @@ def outside_of_test(value, key=""):
 
 def test_results_say_what_they_are_of(results, prepared):
     result = results[1]["mdre"]
-    fold = deal_folds(prepared.turns)[FOLD]
+    fold = make_folds(prepared.turns)[FOLD]
     assert result["protocol"] == "loso5" and result["manifest_sha256"] == prepared.hash
     assert result["folds"][0]["test"] == list(fold.test) and result["folds_of_protocol"] == 3
     assert sum(result[kind]["turns"] for kind in ("improvised", "scripted")) == 240
@@ -366,21 +372,23 @@ def test_tables_have_published_figures_beside(results):
     page = tables.tables(tables.read_results(sorted(results[0].glob("*.json"))))
     row = next(line for line in page.split("\n") if line.startswith("| `iemocap-mdre`"))
     assert "MDRE (Yoon 2018): WAP 0.718, random 5 folds of turns" in row and "3 of 3" in row
-    assert "| face + voice + text |" in page and "`iemocap-fusion` less `iemocap-words`" in page
-    assert {row.system for row in published_beside("speech", ("voice",))} > {"IAAN"}
-    assert {row.model for row in PUBLISHED if row.model} <= set(SYSTEMS)
-    with pytest.raises(DataError, match="is no result file"):
+    assert "| face + voice + text |" in page and "`iemocap-fusion` minus `iemocap-words`" in page
+    assert {row.system for row in tables.published_beside("speech", ("voice",))} > {"IAAN"}
+    assert {row.model for row in tables.PUBLISHED if row.model} <= set(SYSTEMS)
+    with pytest.raises(DataError, match="expected a result file"):
         tables.read_results([str(TOMLS / "words.toml")])
 
 
 def test_figures_are_those_of_the_papers():
-    """MDRE's published confusion matrix: accuracy .751, UA .753, weighted precision .750 of its fold 5."""
+    """Check fold 5 of MDRE's published confusion matrix: accuracy .751, UA .753, weighted precision .750."""
     mdre = [[123, 17, 5, 11], [9, 189, 12, 29], [8, 13, 109, 12], [20, 32, 19, 142]]
     assert weighted_precision(mdre) == pytest.approx(0.750, abs=5e-4)
     assert weighted_precision([[3, 0], [3, 0]]) == pytest.approx(0.25)
     truth, found = numpy.array([0, 1, 1]), numpy.eye(2, dtype="f4")[[0, 1, 0]]
     sure = numpy.tile(numpy.array([[0.7, 0.3]], "f4"), (80, 1))
-    assert 0.01 < calibration_by_chance(sure) < 0.1  # few turns: chance alone is no zero
+    assert (
+        0.01 < calibration_by_chance(sure) < 0.1
+    )  # with few turns, the error is above zero by chance
     assert calibration_by_chance(numpy.repeat(sure, 500, 0)) < 0.005
     report = report_of(Answers(("a", "b"), [None] * 3, found, truth))  # type: ignore[list-item]
     assert report["uar"] == pytest.approx(0.75) and report["turns"] == 3
@@ -414,7 +422,7 @@ def test_every_toml_is_of_known_settings(path):
     load_config(FuseConfig if path.stem == "fusion" else TrainConfig, path)
 
 
-def test_wrong_settings_are_told(data, tmp_path):
+def test_wrong_settings_are_reported(data, tmp_path):
     with pytest.raises(ConfigError, match="unknown model 'mdrex'"):
         TrainConfig(model="mdrex")
     config = replace(SMALL["words"], data=str(data), run=str(tmp_path))

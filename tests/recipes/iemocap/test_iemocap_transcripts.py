@@ -1,4 +1,4 @@
-"""Words of turns by a speech recogniser: kept once, read by trainings, and truly measured."""
+"""Transcripts of turns by a speech recogniser: stored once, used by trainings, word error rates."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ needs_whisper = pytest.mark.skipif(
 
 @pytest.fixture
 def prepared(tmp_path):
-    """The prepared corpus in a folder of its own, so that what is heard is kept there."""
+    """Link the prepared corpus into a new folder, which gets the transcripts."""
     folder = tmp_path / "prepared"
     folder.mkdir()
     for path in iemocap_shared.prepared_folder().iterdir():
@@ -48,63 +48,63 @@ def first_dialog(prepared: Prepared) -> Prepared:
     return Prepared(prepared.folder, rows, prepared.hash)
 
 
-class Parrot:
-    """Says what it is told to have heard, and counts how often it is asked."""
+class FakeRecogniser:
+    """Returns given texts, and counts its calls."""
 
-    name, languages = "parrot", ("en",)
+    name, languages = "fake", ("en",)
 
     def __init__(self, texts):
-        self.texts, self.asked = iter(texts), 0
+        self.texts, self.calls = iter(texts), 0
 
     def recognise(self, waveform, language):
-        self.asked += 1
+        self.calls += 1
         return Recognition([Word(text, 0.0, 0.1, 1.0) for text in next(self.texts).split()], "en")
 
 
 @pytest.fixture
-def parrot(prepared, monkeypatch):
-    """Hears every turn as it was written, but the last word of each as "um"."""
-    said = [prepared.rows[turn].turn.text.split() for turn in prepared.rows]
-    bird = Parrot(" ".join([*words[:-1], "um"]) for words in said)
-    monkeypatch.setattr(transcripts, "load_recogniser", lambda *_, **__: bird)
+def recogniser(prepared, monkeypatch):
+    """Return each turn's own words, with "um" as the last one."""
+    texts = [turn.text.split() for turn in prepared.turns]
+    fake = FakeRecogniser(" ".join([*words[:-1], "um"]) for words in texts)
+    monkeypatch.setattr(transcripts, "load_recogniser", lambda *_, **__: fake)
 
-    def hear(blocks, recogniser, language):
+    def transcribe(blocks, recogniser, language):
         ((_, waveform),) = blocks
         yield SpeechResult(words=recogniser.recognise(waveform, language).words)
 
-    monkeypatch.setattr(transcripts, "listen", hear)
-    return bird
+    monkeypatch.setattr(transcripts, "listen", transcribe)
+    return fake
 
 
-def test_words_are_heard_once_and_their_errors_counted(prepared, parrot):
-    heard = Transcripts(prepared)
-    heard.finish()
-    assert parrot.asked == 240
-    result = heard.result()
+def test_turns_are_transcribed_once_and_errors_counted(prepared, recogniser):
+    made = Transcripts(prepared)
+    made.finish()
+    assert recogniser.calls == 240
+    result = made.result()
     assert result["turns"] == 240 and result["edits"] == 240 and result["edits_per_turn"] == 1
     assert result["word_error_rate"] == pytest.approx(240 / result["words"])
-    assert result["recogniser"]["model"] == "parrot"
+    assert result["recogniser"]["model"] == "fake"
     again = Transcripts(prepared)
     again.finish()
     turn = next(iter(prepared.rows))
-    assert again.of(turn).endswith(" um") and parrot.asked == 240
+    assert again.of(turn).endswith(" um") and recogniser.calls == 240
 
 
-def test_a_killed_hearing_goes_on(prepared, parrot):
+def test_an_interrupted_transcription_continues(prepared, recogniser):
     first = Transcripts(first_dialog(prepared))
     first.finish()
-    done = parrot.asked
+    done = recogniser.calls
     path = next(first.folder.glob("Ses*.json"))
     Transcripts(prepared).finish()
-    assert 0 < done < 240 and parrot.asked == 240
-    path.write_text(path.read_text()[:-40])  # half a file is heard again
-    parrot.texts = iter(["well"] * done)
-    heard = Transcripts(first_dialog(prepared))
-    heard.finish()
-    assert parrot.asked == 240 + done and heard.of(prepared.turns[0].id) == "well"
+    assert 0 < done < 240 and recogniser.calls == 240
+    path.write_text(path.read_text()[:-40])  # half a file is made again
+    recogniser.texts = iter(["well"] * done)
+    made = Transcripts(first_dialog(prepared))
+    made.finish()
+    assert recogniser.calls == 240 + done and made.of(prepared.turns[0].id) == "well"
 
 
-def test_trainings_read_what_was_heard(prepared, parrot, tmp_path):
+def test_trainings_use_transcripts(prepared, recogniser, tmp_path):
     toml = iemocap_shared.grid_toml("words")
     words = [f"data={prepared.folder}", f"run={tmp_path / 'run'}", "epochs=1", "device=cpu"]
     train(load_config(TrainConfig, toml, [*words, "transcripts=whisper"]), "0")
@@ -115,29 +115,29 @@ def test_trainings_read_what_was_heard(prepared, parrot, tmp_path):
 
 
 @needs_whisper
-def test_tiny_whisper_hears_turns(prepared):
-    """The artificial voices say no words, so nearly all of them are errors: the figure must say so."""
+def test_tiny_whisper_transcribes_turns(prepared):
+    """Check the errors on artificial voices, which speak no words."""
     some = first_dialog(prepared)
     for turn in list(some.rows)[3:]:  # three turns will do
         some.rows[turn] = replace(some.rows[turn], media=("face", "text"))
-    heard = Transcripts(some)
-    heard.finish()
-    result = heard.result()
+    made = Transcripts(some)
+    made.finish()
+    result = made.result()
     turns = list(some.rows)[:3]
-    pairs = [(normalised(some.words(turn) or ""), normalised(heard.of(turn))) for turn in turns]
-    edits = sum(plain_distance(said, found) for said, found in pairs)
+    pairs = [(normalised(some.words(turn) or ""), normalised(made.of(turn))) for turn in turns]
+    edits = sum(plain_distance(*pair) for pair in pairs)
     assert result["edits"] == edits
-    assert result["word_error_rate"] == pytest.approx(edits / sum(len(said) for said, _ in pairs))
+    assert result["word_error_rate"] == pytest.approx(edits / sum(len(words) for words, _ in pairs))
     assert result["recogniser"] == {
         "engine": "faster-whisper", "model": "tiny.en", "language": "en"
     }  # fmt: skip
-    kept = json.loads(next(heard.folder.glob("Ses*.json")).read_text())
+    kept = json.loads(next(made.folder.glob("Ses*.json")).read_text())
     assert list(kept["texts"]) == turns
 
 
 @needs_whisper
 def test_tiny_whisper_on_real_speech():
-    """GRID's sentences are known; they are commands of six words that no language model expects."""
+    """Check for a word error rate under one on GRID's known sentences."""
     table = REAL_VIDEOS / "manifest.csv"
     if not table.exists():
         pytest.skip("needs the GRID clips of ../shared/data/video")
@@ -146,14 +146,14 @@ def test_tiny_whisper_on_real_speech():
     recogniser = load_recogniser("auto", language="en")
     pairs = []
     for row in rows[:3]:
-        *_, heard = listen([(0.0, read_audio(REAL_VIDEOS / row["path"]))], recogniser, "en")
-        pairs.append((row["text"], " ".join(word.text for word in heard.words)))
+        *_, result = listen([(0.0, read_audio(REAL_VIDEOS / row["path"]))], recogniser, "en")
+        pairs.append((row["text"], " ".join(word.text for word in result.words)))
     found = word_errors(pairs)
     assert found["turns"] == len(pairs) and 0 <= found["word_error_rate"] < 1
 
 
 def plain_distance(one, other):
-    """Levenshtein's table, cell by cell."""
+    """Compute Levenshtein's table cell by cell."""
     row = list(range(len(other) + 1))
     for place, word in enumerate(one, start=1):
         before, row[0] = row[0], place
@@ -164,7 +164,7 @@ def plain_distance(one, other):
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "edits"),
+    ("reference", "found", "edits"),
     [
         ("a b c", "a x c d", 2),
         ("", "a", 1),
@@ -173,14 +173,14 @@ def plain_distance(one, other):
         ("a", "a", 0),
     ],
 )
-def test_the_edit_distance_is_the_least(said, heard, edits):
-    assert edit_distance(said.split(), heard.split()) == edits
-    assert plain_distance(said.split(), heard.split()) == edits
+def test_the_edit_distance_is_the_least(reference, found, edits):
+    assert edit_distance(reference.split(), found.split()) == edits
+    assert plain_distance(reference.split(), found.split()) == edits
 
 
 def test_errors_are_of_words_and_not_of_spelling():
-    said = normalised("Don’t [LAUGHTER] say: 5:30, I'll GO!")
-    assert " ".join(said) == "don't say five thirty i'll go"
+    words = normalised("Don’t [LAUGHTER] say: 5:30, I'll GO!")
+    assert " ".join(words) == "don't say five thirty i'll go"
     assert " ".join(normalised("X4, no. 21 K7 in 1990")) == "x four no twenty one k seven in 1990"
     same = word_errors([("Well, yes. [BREATHING]", "well yes"), ("[LAUGHTER]", "ha")])
     assert same["word_error_rate"] == 0 and same["turns"] == 1

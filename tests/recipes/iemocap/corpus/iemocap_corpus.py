@@ -1,23 +1,23 @@
-"""Make an artificial corpus in the format of an IEMOCAP release: to test the recipe, and to try it by hand.
+"""Make an artificial corpus in the format of an IEMOCAP release, to test and try the recipe.
 
     python tests/recipes/iemocap/corpus/iemocap_corpus.py FOLDER \\
         [turns=200 seconds=1.5 media=1 oddities=1 sessions=1,2 seed=1]
 
-Nothing in it comes from IEMOCAP: sentences are invented, voices synthesised, faces drawn. The tree, the
-names, the text formats and all that breaks a first run on the real release are there, in 40 turns already:
+Nothing in it comes from IEMOCAP: sentences are invented, voices synthesised, faces drawn. Folders, names and
+text formats are those of the release. 40 turns suffice for all irregularities of the real release:
 
 - `Ses03M_impro05a` and `Ses05M_script01_1b`; the latter has no MOCAP file
-- junk that macOS leaves beside txt, wav and avi, under the file's name behind `._`
+- macOS files named `._` and the file's name, beside txt, wav and avi
 - turns of both actors that overlap; in evaluations all F turns stand before all M turns
-- transcript lines without an id, empty ones, turns XX without label and sound, `]:` and `:` in what is said,
+- transcript lines without an id, empty ones, turns XX without label and sound, `]:` and `:` in the words,
   non-verbal tags, a byte that is not UTF-8
 - evaluations with several labels in a line, without a dominance, with `;` in a comment; self-evaluations that
-  the means leave out; sub-directories that hold files of other formats
+  the means exclude; sub-directories with files of other formats
 - all eleven labels
-- one AVI that ends two seconds early, before its dialog's last turn, and one dialog without
+- one AVI that ends two seconds early, before its dialog's last turn, and one dialog without AVI
 
-`oddities=0` leaves the junk, the broken lines and the gaps away. Left out in any case: `ForcedAlignment` and
-the MOCAP files of single turns. What each modality tells of an emotion stands in `iemocap_plan`.
+`oddities=0` omits these files, lines and gaps. `ForcedAlignment` and the MOCAP files of single turns are
+never written. `iemocap_plan` describes the cues of each modality.
 """
 
 import sys
@@ -45,7 +45,7 @@ def write_corpus(folder: Path, config: CorpusConfig = CorpusConfig()) -> Path:  
     """Write the corpus, dialog by dialog, and return its root `<folder>/IEMOCAP_full_release`."""
     root = folder / RELEASE
     _write_documentation(root)
-    sessions_seen = set()
+    with_junk = set()
     for dialog in plan_corpus(config):
         session_folder = root / f"Session{dialog.session}"
         _write_texts(dialog, config, session_folder)
@@ -54,8 +54,8 @@ def write_corpus(folder: Path, config: CorpusConfig = CorpusConfig()) -> Path:  
             if dialog.picture:
                 path = session_folder / "dialog" / "avi" / "DivX" / f"{dialog.name}.avi"
                 write_picture(dialog, path)
-        if config.oddities and dialog.session not in sessions_seen:
-            sessions_seen.add(dialog.session)
+        if config.oddities and dialog.session not in with_junk:
+            with_junk.add(dialog.session)
             _write_junk(dialog, session_folder)
     return root
 
@@ -76,7 +76,7 @@ def _write_texts(dialog: Dialog, config: CorpusConfig, session_folder: Path) -> 
 
 
 def transcription_text(dialog: Dialog, oddities: bool) -> str:
-    """What is said, by time; odd lines follow the first turn."""
+    """Return the transcription by time; irregular lines follow the first turn."""
     lines = [
         f"{turn.name} [{turn.start / TICKS:08.4f}-{turn.end / TICKS:08.4f}]: {turn.text}"
         for turn in dialog.turns
@@ -87,7 +87,7 @@ def transcription_text(dialog: Dialog, oddities: bool) -> str:
 
 
 def lab_text(dialog: Dialog, speaker: str) -> str:
-    """When one of the actors speaks, labelled or not."""
+    """Return the times of one actor's turns, labelled or not."""
     lines = [
         f"{turn.start / TICKS:.4f} {turn.end / TICKS:.4f} {turn.name}"
         for turn in dialog.turns
@@ -97,7 +97,7 @@ def lab_text(dialog: Dialog, speaker: str) -> str:
 
 
 def _write_junk(dialog: Dialog, session_folder: Path) -> None:
-    """AppleDouble files beside one file of every kind that is there."""
+    """Write AppleDouble files beside one file of every kind."""
     places = [
         f"dialog/EmoEvaluation/{dialog.name}.txt",
         f"dialog/transcriptions/{dialog.name}.txt",
@@ -122,7 +122,7 @@ def _write_documentation(root: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line: a folder, then settings as name=value."""
+    """Run the command: a folder, then settings as name=value."""
     if not arguments or any("=" not in setting for setting in arguments[1:]):
         raise SystemExit(__doc__)
     settings = dict(setting.split("=", 1) for setting in arguments[1:])

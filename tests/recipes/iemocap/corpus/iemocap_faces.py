@@ -1,7 +1,7 @@
-"""The picture of the artificial corpus: two drawn faces side by side, as two cameras film two actors.
+"""The videos of the artificial corpus: two drawn faces side by side, as from two cameras.
 
-The faces are shaded so that face detectors take them for faces. Mood bends mouth and brows and narrows the
-eyes; skin, hair, clothes, wall and size belong to the actor. The left actor wears white markers.
+The faces are shaded so that face detectors find them. Mood bends mouth and brows and narrows the eyes; skin,
+hair, clothes, wall and size depend on the actor. The left actor wears white markers.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ FRAME_RATE = Fraction(30_000, 1001)
 WIDTH, HEIGHT = 720, 480
 HALF_WIDTH, HALF_HEIGHT = 360, 240
 BAR = 120  # pixels of black above and below
-REDRAWN = 5  # frames between two movements; nobody samples them more often
+REDRAWN = 5  # frames between two drawings
 QUALITY = 5  # the codec's quantiser; smaller is better
-LEFT_CAST = (1.0, 0.95, 0.8)  # the two cameras see colours differently
+LEFT_CAST = (1.0, 0.95, 0.8)  # colour cast of the left camera
 MOOD_STEPS = 3  # drawn steps between flat and an average smile
 MOOD_LIMIT = 4  # steps to either side
 OPENINGS = 3  # drawn steps of the mouth
@@ -43,7 +43,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Look:
-    """How an actor looks; colours are RGB."""
+    """The appearance of an actor; colours are RGB."""
 
     skin: Color
     hair: Color
@@ -55,7 +55,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Expression:
-    """What a face does, in the few steps that are drawn."""
+    """The expression of a face in discrete steps."""
 
     mood: int = 0  # -MOOD_LIMIT to MOOD_LIMIT
     opening: int = 0
@@ -64,7 +64,7 @@ class Expression:
 
 @lru_cache(maxsize=16)
 def look_of(session: int, speaker: str) -> Look:
-    """The same actor looks the same in every dialog, whatever the seed."""
+    """Return the appearance of an actor, the same in every dialog and for every seed."""
     random = numpy.random.default_rng([7, session, ord(speaker)])
     tone = random.uniform(0.5, 1.08)
     hair = random.choice([(25, 20, 18), (60, 42, 30), (150, 110, 60), (95, 55, 35)])
@@ -80,7 +80,7 @@ def look_of(session: int, speaker: str) -> Look:
 
 @lru_cache(maxsize=160)
 def draw_actor(look: Look, expression: Expression, markers: bool) -> Picture:
-    """One camera's picture [shape=(240, 360, 3)]."""
+    """Draw one camera's picture [shape=(240, 360, 3)]."""
     painter = Painter(look)
     painter.body()
     painter.head()
@@ -94,7 +94,7 @@ def draw_actor(look: Look, expression: Expression, markers: bool) -> Picture:
 
 
 class Painter:
-    """Draws one face: places are (across, down) from its middle, in half widths and half heights."""
+    """Draws one face; positions are (x, y) from its centre, in half widths and half heights."""
 
     def __init__(self, look: Look) -> None:
         self.look = look
@@ -105,7 +105,7 @@ class Painter:
         self.image[:] = light[:, None] * numpy.array(look.wall, numpy.float32)
 
     def body(self) -> None:
-        """Hair behind, shoulders, neck and ears."""
+        """Draw hair behind the head, shoulders, neck and ears."""
         look = self.look
         if look.long_hair:
             self.oval((0, 0.25), (1.32, 1.35), look.hair)
@@ -117,7 +117,7 @@ class Painter:
             self.oval((side, 0.05), (0.12, 0.18), self.skin(0.8))
 
     def head(self) -> None:
-        """A round head under light from the front, with sockets, nose and chin; then the fringe."""
+        """Draw a round head lit from the front, with sockets, nose and chin; then the fringe."""
         angles = numpy.linspace(0, 2 * numpy.pi, 60)
         narrow = 1 - 0.16 * numpy.sin(angles).clip(0) ** 2  # towards the chin
         outline = list(zip(numpy.cos(angles) * narrow, numpy.sin(angles), strict=True))
@@ -134,14 +134,14 @@ class Painter:
 
     @cached_property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns around the head."""
+        """Return rows and columns around the head."""
         top_left = (self.middle - 1.1 * self.radius).astype(int)
         right_bottom = (self.middle + 1.1 * self.radius).astype(int)
         return slice(top_left[1], right_bottom[1]), slice(top_left[0], right_bottom[0])
 
     @cached_property
     def light(self) -> NDArray[numpy.float32]:
-        """How bright the skin is within the window."""
+        """Return the brightness of the skin within the window."""
         rows, columns = self.window
         down = numpy.arange(rows.start, rows.stop, dtype=numpy.float32) - self.middle[1]
         across = numpy.arange(columns.start, columns.stop, dtype=numpy.float32) - self.middle[0]
@@ -161,7 +161,7 @@ class Painter:
         return (light - 0.18 * ((v - 0.75) / 0.25).clip(0, 1)).astype(numpy.float32)
 
     def eye(self, side: int, expression: Expression) -> None:
-        """One eye and the brow above it: a frown pulls the brows down to the nose."""
+        """Draw one eye and its brow; a frown pulls the brows down to the nose."""
         mood = expression.mood / MOOD_STEPS
         x, y = 0.4 * side, -0.16
         across = numpy.linspace(-0.19, 0.19, 13)
@@ -185,7 +185,7 @@ class Painter:
         self.line(brow, 0.085, tuple(0.9 * value for value in self.look.hair))
 
     def mouth(self, expression: Expression) -> None:
-        """Lips bent by mood around a mouth that opens in speech; a smile shows teeth."""
+        """Draw lips bent by mood around a mouth that opens in speech; a smile shows teeth."""
         mood = expression.mood / MOOD_STEPS
         gap = 0.03 + 0.13 * expression.opening / (OPENINGS - 1)
         width, bend = 0.36 + 0.07 * mood, 0.12 * mood
@@ -230,7 +230,7 @@ class Painter:
 
 
 def _ring(x: Any, upper: Any, lower: Any) -> Points:
-    """A closed shape between two curves over the same places."""
+    """Return a closed shape between two curves."""
     return [*zip(x, upper, strict=True), *zip(x[::-1], lower[::-1], strict=True)]
 
 
@@ -240,11 +240,11 @@ def _grain() -> NDArray[numpy.float32]:
     return grain.astype(numpy.float32)
 
 
-# ------------------------------------------------------------------------------ film
+# --- video ---
 
 
 def express(turn: Turn | None, seconds: float) -> Expression:
-    """What an actor's face does at a time: who does not speak looks on, flat and silent."""
+    """Return an actor's expression at a time; without a turn it is neutral and silent."""
     blink = seconds % 3.7 < 0.15
     if turn is None:
         return Expression(blink=blink)
@@ -254,10 +254,10 @@ def express(turn: Turn | None, seconds: float) -> Expression:
 
 
 def film(dialog: Dialog, speaker: str, seconds: float) -> Picture:
-    """One actor at a time, whose head sways a little."""
+    """Draw one actor at a time, with slight head movements."""
     ticks = seconds * TICKS
-    said = [turn for turn in dialog.turns if turn.speaker == speaker]
-    turn = next((turn for turn in said if turn.start <= ticks < turn.end), None)
+    own = [turn for turn in dialog.turns if turn.speaker == speaker]
+    turn = next((turn for turn in own if turn.start <= ticks < turn.end), None)
     look = look_of(dialog.session, speaker)
     image = draw_actor(look, express(turn, seconds), markers=speaker == dialog.wearer)
     phase = 2.0 if speaker == "F" else 0.0
@@ -271,7 +271,7 @@ def film(dialog: Dialog, speaker: str, seconds: float) -> Picture:
 
 
 def write_picture(dialog: Dialog, path: Path) -> None:
-    """The AVI: both cameras between black bars, until the dialog's picture ends."""
+    """Write the AVI: both cameras between black bars, until the dialog's video ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cast = numpy.round(numpy.arange(256)[:, None] * LEFT_CAST).astype(numpy.uint8)[None]
     canvas = numpy.zeros((HEIGHT, WIDTH, 3), numpy.uint8)

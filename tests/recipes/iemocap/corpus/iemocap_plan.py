@@ -1,12 +1,12 @@
-"""Who says what, when and how in the artificial corpus of `iemocap_corpus`, before any file is written.
+"""The dialogs and turns of the artificial corpus of `iemocap_corpus`, planned before any file is written.
 
-Emotions are learnable, and each modality tells a part of them only:
+Emotions are learnable, and each modality shows only a part of them:
 
-- the voice tells arousal: anger, happiness and excitement are high, fast and loud, sadness and neutral not
-- the face tells what is pleasant: happiness and excitement smile, neutral is flat, anger and sadness frown
-- the words tell the emotion itself, but only where a turn has words of it: in about two of three
+- the voice shows arousal: anger, happiness and excitement are high, fast and loud, sadness and neutral not
+- the face shows valence: happiness and excitement smile, neutral is flat, anger and sadness frown
+- the words show the emotion itself in about two of three turns
 
-Each cue is drawn with noise, so that no modality is sure of its part and all together are best.
+Each cue is noisy, so that no modality is certain and all together are best.
 """
 
 import re
@@ -21,7 +21,7 @@ from iemocap_words import sentence
 from numpy.random import Generator
 
 RELEASE_TURNS = 10_039
-TICKS = 10_000  # times are counted in ticks of 0.1 ms, the last digit of the release's text files
+TICKS = 10_000  # per second: the resolution of times in the release's text files
 SESSIONS = (1, 2, 3, 4, 5)
 SCRIPTS = ["01_1", "01_2", "01_3", "02_1", "02_2", "03_1", "03_2"]
 
@@ -42,9 +42,9 @@ IMPROVISED_TURNS = 4784  # of all labels
 MALE_TURNS = 5098
 OUTSIDE = ("fru", "sur", "fea", "oth", "dis", "xxx")  # labels besides the four classes
 
-UNLABELLED = {"M": "MXX0", "F": "FXX1"}  # what these turns are called
+UNLABELLED = {"M": "MXX0", "F": "FXX1"}  # ids of these turns
 
-# What the voice and the face of a label tell, and the spread of what they do.
+# Means and spreads of the cues of voice and face.
 AROUSAL = {"ang": 1, "hap": 1, "exc": 1.2, "sad": -1, "neu": -1, "fru": 0.5, "sur": 1, "fea": 0.7}
 MOOD = {"ang": -1, "hap": 1, "exc": 1.2, "sad": -1, "neu": 0, "fru": -1, "sur": 0.3, "fea": -0.6}
 AROUSAL_SPREAD = 0.7
@@ -53,13 +53,13 @@ MOOD_SPREAD = 0.4
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """How large the corpus is, and what is in it.
+    """The size and content of the corpus.
 
     turns : labelled turns in all; 10,039 (in all sessions) means the real release's counts
     sessions : which of the five
     media : write wav and avi; without, only text
     seconds : mean length of a turn
-    oddities : what breaks a first run on the real release; the names of dialogs are real in any case
+    oddities : include the irregularities of the real release; names of dialogs are always real
     """
 
     turns: int = 40
@@ -83,13 +83,13 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one actor says. `emotion` is empty for the few turns that nobody labelled (XX)."""
+    """One actor's turn; `emotion` is empty for the few turns without a label (XX)."""
 
     name: str
     start: int  # ticks
     end: int
     emotion: str
-    text: str  # of Latin-1 letters: other than ASCII ones are broken as UTF-8
+    text: str  # of Latin-1 letters; those that are not ASCII are invalid as UTF-8
     arousal: float
     mood: float
     number: int  # among all labelled turns; -1 for XX
@@ -101,7 +101,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialog:
-    """One scene: its turns by time, how long it is, and how long its picture is (0: there is none)."""
+    """One scene: its turns by time, its length, and the length of its video (0: no video)."""
 
     name: str
     turns: tuple[Turn, ...]
@@ -114,7 +114,7 @@ class Dialog:
 
     @property
     def wearer(self) -> str:
-        """The actor who wears the markers: left in the picture, left in the sound."""
+        """Return the actor with markers, who is on the left in video and sound."""
         return self.name[5]
 
     @property
@@ -123,12 +123,12 @@ class Dialog:
 
 
 def chance(config: CorpusConfig, purpose: str) -> Generator:
-    """Random numbers for one purpose, the same whatever else is drawn."""
+    """Return random numbers for one purpose, independent of other draws."""
     return numpy.random.default_rng([config.seed, zlib.crc32(purpose.encode())])
 
 
 def plan_corpus(config: CorpusConfig) -> list[Dialog]:
-    """All dialogs, by name."""
+    """Return all dialogs by name."""
     random = chance(config, "plan")
     groups = _release_groups(random) if config.is_release else _small_groups(config, random)
     labels = {name: part for names, pool in groups for name, part in _split(names, pool, random)}
@@ -146,7 +146,7 @@ def plan_corpus(config: CorpusConfig) -> list[Dialog]:
 
 
 def dialog_names(session: int) -> list[str]:
-    """The release's dialogs of one session, 28 to 32."""
+    """Return the 28 to 32 dialogs of one session of the release."""
     improvised = [f"{scene:02d}" for scene in range(1, 8 if session == 1 else 9)]
     names = []
     for wearer in "FM":
@@ -161,7 +161,7 @@ def dialog_names(session: int) -> list[str]:
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Whole numbers that add up to `total`, as near to proportional as can be (largest remainders)."""
+    """Return whole numbers proportional to `weights` with the sum `total` (largest remainders)."""
     exact = total * numpy.asarray(weights, float) / numpy.sum(weights)
     whole = numpy.floor(exact).astype(int)
     missing = total - int(whole.sum())
@@ -169,11 +169,11 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
     return whole.tolist()
 
 
-Group = tuple[list[str], list[str]]  # dialogs, and the labels to be spread over them
+Group = tuple[list[str], list[str]]  # dialogs, and the labels of their turns
 
 
 def _release_groups(random: Generator) -> list[Group]:
-    """The improvised and the scripted dialogs of each session, with the labels that they share."""
+    """Return the improvised and the scripted dialogs of each session, with their labels."""
     outside = [label for label in OUTSIDE for _ in range(LABEL_TOTALS[label])]
     improvised = IMPROVISED_TURNS - sum(IMPROVISED.values())
     random.shuffle(outside)
@@ -186,7 +186,7 @@ def _release_groups(random: Generator) -> list[Group]:
     counts["outside"] = tuple((numpy.array(SESSION_TURNS) - four).tolist())
     shares: dict[tuple[int, str], list[str]] = defaultdict(list)
     for name, pool in pools.items():
-        # Dealt from one shuffled pool, the counts by session and those by kind are exact at once.
+        # One shuffled pool gives exact counts by session and by kind.
         dealt = iter([pool[place] for place in random.permutation(len(pool))])
         for session, size in zip(SESSIONS, counts[name], strict=True):
             for _ in range(size):
@@ -205,7 +205,7 @@ def _by_kind(label: str) -> list[tuple[str, str]]:
 
 
 def _small_groups(config: CorpusConfig, random: Generator) -> list[Group]:
-    """A few dialogs of each session; the classes are in every session, the rare labels somewhere."""
+    """Return a few dialogs of each session; every session has the classes, some have rare labels."""
     sizes = apportion(config.turns, [1] * len(config.sessions))
     shares = [["ang", "hap", "sad", "neu", "exc"][:size] for size in sizes]
     room = config.turns - sum(map(len, shares))
@@ -222,7 +222,7 @@ def _small_groups(config: CorpusConfig, random: Generator) -> list[Group]:
 
 
 def _favourites(session: int) -> list[str]:
-    """The session's dialogs in such an order that the first two show both wearers and odd names."""
+    """Return the session's dialogs, first two with different wearers and irregular names."""
     groups = defaultdict(list)
     for name in sorted(dialog_names(session), key=lambda name: not re.search("[a-z]$", name)):
         groups[name[5:8]].append(name)
@@ -232,7 +232,7 @@ def _favourites(session: int) -> list[str]:
 
 
 def _split(names: list[str], pool: list[str], random: Generator) -> list[tuple[str, list[str]]]:
-    """Deal a group's labels to its dialogs, of unequal size where they are long."""
+    """Distribute a group's labels over its dialogs, unequally if they are long."""
     spread = 0.33 if len(pool) > 24 * len(names) else 0.0
     weights = numpy.exp(spread * random.standard_normal(len(names)).clip(-2, 2))
     ends = numpy.cumsum(apportion(len(pool), weights.tolist()))
@@ -242,7 +242,7 @@ def _split(names: list[str], pool: list[str], random: Generator) -> list[tuple[s
 
 
 def _interleave(counts: dict[str, int], random: Generator) -> list[str]:
-    """Two actors who mostly take turns."""
+    """Return the order of two actors who mostly alternate."""
     places = [
         ((place + random.uniform(0.2, 0.8)) / turns, speaker)
         for speaker, turns in counts.items()
@@ -256,7 +256,7 @@ def _plan_dialog(
 ) -> Dialog:
     random = chance(config, name)
     entries = list(zip(speakers, labels, strict=True))
-    if config.oddities and place % 3 == 0:  # two that nobody labelled
+    if config.oddities and place % 3 == 0:  # two without a label
         entries[1:1] = [("M", "")]
         entries.append(("F", ""))
     times = _place_turns([speaker for speaker, _ in entries], config.seconds, random)
@@ -277,7 +277,7 @@ def _plan_dialog(
 
 
 def _turn_names(dialog: str, entries: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Counted by actor; the two without label are called as in the release."""
+    """Yield ids, counted by actor; the two without a label are named as in the release."""
     counts = {"F": count(), "M": count()}
     for speaker, label in entries:
         turn = f"{speaker}{next(counts[speaker]):03d}" if label else UNLABELLED[speaker]
@@ -287,7 +287,7 @@ def _turn_names(dialog: str, entries: Sequence[tuple[str, str]]) -> Iterator[str
 def _place_turns(
     speakers: Sequence[str], seconds: float, random: Generator
 ) -> list[tuple[int, int]]:
-    """Start and end of each turn in ticks: starts grow, an actor never talks over themselves."""
+    """Return start and end of each turn in ticks; turns of one actor do not overlap."""
     spread = 0.35
     lengths = seconds * numpy.exp(
         spread * random.standard_normal(len(speakers)) - 0.5 * spread**2
@@ -305,7 +305,7 @@ def _place_turns(
 
 
 def _shorten_pictures(dialogs: list[Dialog]) -> list[Dialog]:
-    """One dialog's picture ends two seconds early (or more), before its last turn; one has none."""
+    """End one dialog's video at least two seconds early, before its last turn; remove another one."""
     short, bare = 1, 3 if len(dialogs) > 3 else 0
     picture = dialogs[short].labelled[-1].start - TICKS // 10
     length = max(dialogs[short].length, picture + 2 * TICKS)

@@ -1,4 +1,4 @@
-"""What the evaluators of the artificial corpus write down, and the files that hold it."""
+"""The ratings of the artificial corpus, and their files."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ATTRIBUTES = {  # valence, activation, dominance as evaluators rate the labels o
     "neu": (3.0, 2.5, 2.8), "fru": (2.2, 3.2, 3.2), "fea": (2.0, 3.6, 2.0), "sur": (3.2, 3.8, 2.8),
     "dis": (1.8, 3.2, 3.5),
 }  # fmt: skip
-# The release lacks dominance in 36 lines; a small corpus shows both spellings.
+# The release lacks dominance in 36 lines; a small corpus has both spellings.
 NO_DOMINANCE_STEP = -(-RELEASE_TURNS // 36)
 
 Attributes = tuple[int, int, int | None]
@@ -25,7 +25,7 @@ Attributes = tuple[int, int, int | None]
 
 @dataclass(frozen=True)
 class Rating:
-    """One evaluator's answers about one turn; an outside evaluator may give labels only."""
+    """One rater's labels and attributes of one turn; an outside rater may give labels only."""
 
     rater: str  # E1 to E6, or the actor: F or M with the session
     labels: tuple[str, ...]
@@ -37,7 +37,7 @@ Ratings = dict[str, list[Rating]]  # by turn
 
 
 def rate(dialog: Dialog, config: CorpusConfig) -> Ratings:
-    """Three outside evaluators for the labels, two of them for the attributes; some actors too."""
+    """Return ratings by three outside raters, two of them with attributes, and by some actors."""
     random = chance(config, f"{dialog.name} ratings")
     outside = [f"E{number}" for number in sorted(random.choice(6, 3, replace=False) + 1)]
     with_actors = dialog.name.endswith("01") or random.random() < 0.5
@@ -56,7 +56,7 @@ def _rate_turn(
     random: Generator,
 ) -> list[Rating]:
     votes = _vote(turn, config, random)
-    attributes: list[Attributes | None] = [None]  # the first evaluator gives labels only
+    attributes: list[Attributes | None] = [None]  # the first rater gives labels only
     attributes += [_attributes(turn.emotion, random) for _ in range(2)]
     step = NO_DOMINANCE_STEP if config.is_release else 20
     if config.oddities and turn.number % step == 5 and attributes[2]:
@@ -72,7 +72,7 @@ def _rate_turn(
 
 
 def _vote(turn: Turn, config: CorpusConfig, random: Generator) -> list[tuple[str, ...]]:
-    """Two of three agree on the turn's label at least; for xxx all three differ."""
+    """Return three votes, at least two for the turn's label; for xxx all three differ."""
     words = list(WORDS.values())
     if turn.emotion == "xxx":
         return [(words[place],) for place in random.choice(len(words) - 1, 3, replace=False)]
@@ -103,7 +103,7 @@ def _comments(turn: Turn, config: CorpusConfig) -> list[str]:
 
 
 def evaluation_text(dialog: Dialog, ratings: Ratings) -> str:
-    """The summary file: all turns of the woman in time order, then all of the man."""
+    """Return the summary file: all F turns by time, then all M turns."""
     blocks = [HEADER, ""]
     for turn in sorted(dialog.labelled, key=lambda turn: (turn.speaker, turn.start)):
         rows = ratings[turn.name]
@@ -123,7 +123,7 @@ def evaluation_text(dialog: Dialog, ratings: Ratings) -> str:
 
 
 def _means(rows: Sequence[Rating]) -> list[float]:
-    """Over the outside evaluators only, each over those who gave the value."""
+    """Return the means over the outside raters who gave each value."""
     outside = [row.attributes for row in rows if row.attributes and row.rater[0] == "E"]
     columns = [
         [value for value in column if value is not None] for column in zip(*outside, strict=True)
@@ -138,7 +138,7 @@ def _spell(attributes: Attributes, number: int) -> str:
 
 
 def write_evaluations(dialog: Dialog, ratings: Ratings, folder: Path) -> None:
-    """The summary that recipes read, and the sub-directories that they must not read."""
+    """Write the summary that recipes read, and the sub-directories that they must not read."""
     write_text(folder / f"{dialog.name}.txt", evaluation_text(dialog, ratings))
     raters = {row.rater for rows in ratings.values() for row in rows}
     for rater in sorted(raters):
@@ -169,13 +169,13 @@ def _rows_of(ratings: Ratings, rater: str) -> Iterable[tuple[str, Rating]]:
 
 
 def _write_pair(stem: Path, lines: Iterable[str]) -> None:
-    """A table, and the empty shell of the annotation program's own file beside it."""
+    """Write a table, and an empty file of the annotation program."""
     write_text(stem.with_name(stem.name + ".txt"), "".join(f"{line}\n" for line in lines))
     shell = '<?xml version="1.0" encoding="ISO-8859-1"?>\n<annotation>\n</annotation>\n'
     write_text(stem.with_name(stem.name + ".anvil"), shell)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Latin-1 with LF: what is no ASCII becomes a byte that is not UTF-8."""
+    """Write Latin-1 with LF; other than ASCII letters become bytes that are not UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="latin-1", newline="\n")

@@ -1,7 +1,7 @@
 """The sound of the artificial corpus: two microphones, and the turns cut out of them.
 
 A voice is a series of syllables: harmonics under the formants of a vowel, with breath in between. Arousal
-raises its pitch, the span of the pitch, its loudness and its tempo; every speaker has a voice of their own.
+raises pitch, pitch range, loudness and tempo; every speaker has an individual voice.
 """
 
 import wave
@@ -35,7 +35,7 @@ class Voice:
 
 
 def voice_of(session: int, speaker: str) -> Voice:
-    """The same actor sounds the same in every dialog, whatever the seed."""
+    """Return the voice of an actor, the same in every dialog and for every seed."""
     random = numpy.random.default_rng([session, ord(speaker)])
     pitch, formants = (205.0, 1.16) if speaker == "F" else (112.0, 1.0)
     return Voice(
@@ -47,7 +47,7 @@ def voice_of(session: int, speaker: str) -> Voice:
 
 
 def speak(count: int, voice: Voice, arousal: float, random: Generator) -> Sound:
-    """So many samples of speech without words."""
+    """Synthesise `count` samples of speech without words."""
     seconds = count / SAMPLE_RATE
     syllables = max(2, round(seconds * 4.2 * 1.25**arousal))
     level = voice.pitch * 2 ** (0.28 * arousal)
@@ -68,7 +68,7 @@ def speak(count: int, voice: Voice, arousal: float, random: Generator) -> Sound:
 
 
 def _period(vowel: tuple[int, int], pitch: float, voice: Voice) -> Sound:
-    """One period of a vowel: harmonics that fall off, under two formants."""
+    """Return one period of a vowel: decaying harmonics under two formants."""
     harmonics = numpy.arange(1, max(2, int(HIGHEST / pitch)) + 1)
     frequency = harmonics * pitch
     hills = [(frequency / voice.formants - formant) / FORMANT_WIDTH for formant in vowel]
@@ -81,13 +81,13 @@ def _period(vowel: tuple[int, int], pitch: float, voice: Voice) -> Sound:
 
 
 def span_of(turn: Turn) -> slice:
-    """The samples of a turn: from its start on, as many as fit into its length."""
+    """Return the samples of a turn."""
     first = turn.start * SAMPLE_RATE // TICKS
     return slice(first, first + (turn.end - turn.start) * SAMPLE_RATE // TICKS)
 
 
 def record(dialog: Dialog, config: CorpusConfig) -> Samples:
-    """Both microphones [shape=(samples, 2)]: left is that of the actor who wears the markers."""
+    """Return both microphones [shape=(samples, 2)]; left is that of the actor with markers."""
     random = chance(config, f"{dialog.name} sound")
     count = dialog.length * SAMPLE_RATE // TICKS
     spoken = {speaker: numpy.zeros(count, numpy.float32) for speaker in "FM"}
@@ -105,12 +105,12 @@ def record(dialog: Dialog, config: CorpusConfig) -> Samples:
 
 
 def order_of(dialog: Dialog) -> str:
-    """The actors from left to right."""
+    """Return the actors from left to right."""
     return "FM" if dialog.wearer == "F" else "MF"
 
 
 def write_sounds(dialog: Dialog, config: CorpusConfig, session_folder: Path) -> None:
-    """The dialog's wav, and one of each labelled turn: the exact cut of its actor's channel."""
+    """Write the dialog's wav, and for each labelled turn an exact cut of its actor's channel."""
     channels = record(dialog, config)
     write_wav(session_folder / "dialog" / "wav" / f"{dialog.name}.wav", channels)
     folder = session_folder / "sentences" / "wav" / dialog.name
@@ -120,7 +120,7 @@ def write_sounds(dialog: Dialog, config: CorpusConfig, session_folder: Path) -> 
 
 
 def write_wav(path: Path, samples: Samples) -> None:
-    """16-bit PCM [shape=(samples, channels)] behind a header of 44 bytes."""
+    """Write 16-bit PCM [shape=(samples, channels)] after a header of 44 bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(samples.shape[1])

@@ -1,10 +1,10 @@
-"""What the actors of the artificial corpus say: clauses of every emotion among clauses that tell nothing."""
+"""The words of the artificial corpus: clauses of every emotion among neutral ones."""
 
 from numpy.random import Generator
 
 WORDS_PER_SECOND = 2.5
-TELLING = 0.62  # share of turns in which the emotion is put into words
-MISLEADING = 0.1  # share of turns in which another emotion is
+TELLING = 0.62  # share of turns with words of the emotion
+MISLEADING = 0.1  # share of turns with words of another emotion
 
 SHARED = (
     "well I was there on Monday", "you know how it is", "they said it last week",
@@ -47,12 +47,12 @@ TAGS = ("[LAUGHTER]", "[BREATHING]", "[GARBAGE]", "[LIPSMACK]")
 
 
 def sentence(label: str, seconds: float, random: Generator, number: int = -1) -> str:
-    """What somebody says in so many seconds.
+    """Return the words of a turn of some seconds.
 
     Parameters
     ----------
-    label : the release's code; without clauses of its own (xxx, oth, none) any emotion's are mixed in
-    number : the turn's, by which every tenth is odd; -1 for none
+    label : the release's code; labels without clauses (xxx, oth, none) use those of any emotion
+    number : of the turn; every tenth turn is irregular; -1 for none
     """
     emotions = list(CLAUSES)
     dice = random.random()
@@ -71,13 +71,13 @@ def sentence(label: str, seconds: float, random: Generator, number: int = -1) ->
 
 
 def vocabulary() -> list[str]:
-    """Every word of the clauses."""
+    """Return every word of the clauses."""
     clauses = [*SHARED, *(clause for own in CLAUSES.values() for clause in own)]
     return sorted({word for clause in clauses for word in clause.upper().split()})
 
 
 def _make_odd(text: str, place: int, random: Generator) -> str:
-    """The odd turns in their order: first one of each kind, then what is frequent."""
+    """Make an irregular text: first one of each kind, then the frequent ones."""
     match place:
         case 0:
             return f"The sign says [closed]: {text}"

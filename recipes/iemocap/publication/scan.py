@@ -1,12 +1,12 @@
-"""Look for anything of the corpus in what is meant to be published: weights, results, logs, pages.
+"""Search files that are to be published for anything of the corpus: weights, results, logs, pages.
 
-    python -m recipes.iemocap.figures.scan runs/iemocap-results weights/iemocap4 weights/text-iemocap4
+    python -m recipes.iemocap.publication.scan runs/iemocap-results weights/iemocap4 weights/text-iemocap4
         data=runs/iemocap
 
-Found are: sentences and stretches of them, labels or answers of single turns, ids of turns outside the
-lists `test` of result files, pictures, sounds and arrays under any name, long lists of numbers and long
-texts that could be one of these in disguise, and vocabularies in another order than the alphabet's. Ends
-with 1 where there is any.
+Reports sentences and parts of them, labels or predictions of single turns, ids of turns outside the lists
+`test` of result files, pictures, sounds and arrays under any name, long lists of numbers and long texts
+that may encode one of these, and vocabularies that are not in alphabetical order. The exit code is 1 if
+anything is found.
 """
 
 import base64
@@ -18,24 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_fer.errors import DataError, WeightsError
-from multimodal_fer.hub.weights_folder import (
-    CONFIG,
-    MATERIAL,
-    TURN,
-    VOCABULARY,
-    WEIGHTS,
-    foreign_files,
-    tensor_shapes,
-)
+from multimodal_fer.hub import weights_folder
+from multimodal_fer.hub.weights_folder import MATERIAL, TURN, VOCABULARY
 from multimodal_fer.utils.command_line import run_command
-from recipes.iemocap.learning.settings import split_words
+from recipes.iemocap.learning.config import split_words
 from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 from recipes.iemocap.preparation.transcripts import normalised
 
-SHORTEST = 4  # words; people say "okay" and "I don't know" everywhere
-STRETCH = 6  # words in a row of a longer sentence that nobody writes by chance
-LINES = 3  # short sentences, each a line of its own, that make a list of transcripts
-NUMBERS = 500  # in a row; a crop has 2,304, a sound thousands
+SHORTEST = 4  # words of a sentence; shorter ones such as "I don't know" occur everywhere
+SPAN = 6  # consecutive words of a longer sentence that do not occur by chance
+LINES = 3  # short sentences on lines of their own that make a list of transcripts
+NUMBERS = 500  # in a list; a crop has 2,304, a sound thousands
 UNBROKEN = 400  # letters of base64 without a space
 TESTED = "test"  # the key of result files whose lists are ids of test turns
 MAGIC = {
@@ -55,38 +48,35 @@ BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{UNBROKEN},}}")
 
 
 class Scanner:
-    """Knows what was said in a prepared release, and looks for it in files."""
+    """Searches files for the words of a prepared release and for other material of it."""
 
     def __init__(self, prepared: Prepared) -> None:
-        said = [normalised(turn.text) for turn in prepared.turns]
-        self.short = {" ".join(words) for words in said if 0 < len(words) < SHORTEST}
+        sentences = [normalised(turn.text) for turn in prepared.turns]
+        self.short = {" ".join(words) for words in sentences if 0 < len(words) < SHORTEST}
         self.known: set[tuple[str, ...]] = set()
-        for words in said:
+        for words in sentences:
             if len(words) >= SHORTEST:
-                size = min(len(words), STRETCH)
-                self.known.update(windows(words, size))
+                self.known.update(windows(words, min(len(words), SPAN)))
         self.sizes = sorted({len(words) for words in self.known})
 
     def scan(self, places: Iterable[str | Path]) -> dict[str, list[str]]:
-        """What was found, by file; nothing is good."""
+        """Return the findings by file. Raises `DataError` for a missing file or folder."""
         found: dict[str, list[str]] = {}
         for place in map(Path, places):
             if not place.exists():
-                raise DataError(f"{place}: expected a file or folder to look into, found none")
-            if (place / CONFIG).is_file():
-                for name, why in foreign_files(place).items():
+                raise DataError(f"{place}: expected a file or folder to search, found none")
+            if (place / weights_folder.CONFIG).is_file():
+                for name, why in weights_folder.foreign_files(place).items():
                     found.setdefault(str(place / name), []).append(why)
-            paths = [place] if place.is_file() else sorted(place.rglob("*"))
-            for path in paths:
-                if path.is_file() and (reasons := list(dict.fromkeys(self.look(path)))):
+            for path in [place] if place.is_file() else sorted(place.rglob("*")):
+                if path.is_file() and (reasons := list(dict.fromkeys(self._findings(path)))):
                     found.setdefault(str(path), []).extend(reasons)
         return found
 
-    def look(self, path: Path) -> Iterator[str]:
-        """Everything that is wrong with one file."""
-        if path.name == WEIGHTS:
+    def _findings(self, path: Path) -> Iterator[str]:
+        if path.name == weights_folder.WEIGHTS:
             try:
-                tensor_shapes(path)
+                weights_folder.tensor_shapes(path)
             except WeightsError as error:
                 yield str(error)
             return
@@ -98,7 +88,7 @@ class Scanner:
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError:
-            yield "is no text, so nobody can see what is in it"
+            yield "is not text, so its content cannot be checked"
             return
         for kind, suffixes in MATERIAL.items():
             if path.suffix.lower() in suffixes.split() and path.name != VOCABULARY:
@@ -109,12 +99,11 @@ class Scanner:
         words = text.split("\n")[2:]
         words = words[:-1] if words and not words[-1] else words
         if words != sorted(words):
-            yield "is a vocabulary in another order than the alphabet's"
+            yield "is a vocabulary that is not in alphabetical order"
         if any(len(word.split()) > 1 for word in words):
-            yield "has lines of several words, which are no vocabulary"
+            yield "is a vocabulary with several words in a line"
 
     def _text(self, text: str) -> Iterator[str]:
-        """What pages, results and logs must not hold."""
         try:
             value = json.loads(text)
         except ValueError:
@@ -128,7 +117,7 @@ class Scanner:
         yield from self._words(text)
         lines = [" ".join(normalised(line)) for line in text.splitlines()]
         if sum(line in self.short for line in lines if line) >= LINES:
-            yield f"holds {LINES} or more lines that are turns of the corpus"
+            yield f"has {LINES} or more lines that are sentences of the corpus"
         if ids := [line for line in text.splitlines() if TURN.search(line)]:
             yield f"names single turns in {len(ids)} lines"
         rows = [line for line in text.splitlines() if len(re.findall(r"[-\d.]+", line)) > NUMBERS]
@@ -137,12 +126,10 @@ class Scanner:
 
     def _words(self, text: str) -> Iterator[str]:
         words = normalised(text)
-        for size in self.sizes:
-            if any(window in self.known for window in windows(words, size)):
-                yield "holds words in a row that were said in the corpus"
-                break
+        if any(window in self.known for size in self.sizes for window in windows(words, size)):
+            yield "has consecutive words of a sentence of the corpus"
         if (match := BASE64.search(text)) and _is_packed(match[0]):
-            yield f"holds {len(match[0]):,} letters without a space, which may be packed data"
+            yield f"has {len(match[0]):,} letters without a space, which may be encoded data"
 
 
 def windows(words: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
@@ -154,11 +141,11 @@ def _is_packed(text: str) -> bool:
         base64.b64decode(text[: len(text) // 4 * 4], altchars=b"-_" if "-" in text else None)
     except ValueError:
         return False
-    return len(set(text)) > 2  # a rule of dashes is none
+    return len(set(text)) > 2  # a line of dashes is not data
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every text of a JSON value; those of a list of words as one."""
+    """Yield every text of a JSON value; a list of texts is joined into one."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -174,17 +161,17 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _of_turns(value: Any, tested: int = 0) -> Iterator[str]:
-    """Ids of turns outside the lists of tested ones, and lists that go with such a list."""
+    """Find ids outside the lists of test turns, and lists of the same length as such a list."""
     if isinstance(value, str):
         if TURN.search(value):
             yield "names single turns outside a list of test turns"
     elif isinstance(value, dict):
         ids = value.get(TESTED)
-        beside = len(ids) if isinstance(ids, list) else tested
+        tested = len(ids) if isinstance(ids, list) else tested
         for key, inner in value.items():
             yield from _of_turns(key)
             if key != TESTED or not _is_ids(inner):
-                yield from _of_turns(inner, beside)
+                yield from _of_turns(inner, tested)
     elif isinstance(value, list):
         flat = [inner for inner in value if not isinstance(inner, dict | list)]
         if tested > 1 and len(flat) == tested:
@@ -196,28 +183,28 @@ def _of_turns(value: Any, tested: int = 0) -> Iterator[str]:
 
 
 def _is_ids(value: Any) -> bool:
-    """Whether a list is of bare ids, by the alphabet: no order that tells labels."""
+    """Check for a sorted list of ids; another order could encode labels."""
     if not isinstance(value, list) or not all(isinstance(inner, str) for inner in value):
         return False
-    bare = all(re.fullmatch(r"Ses0\d[FM]_\w+_[FM]\d{3}", inner) for inner in value)
-    return bare and value == sorted(value)
+    plain = all(re.fullmatch(r"Ses0\d[FM]_\w+_[FM]\d{3}", inner) for inner in value)
+    return plain and value == sorted(value)
 
 
 def check_free(places: Iterable[str | Path], prepared: Prepared) -> None:
-    """Raise `DataError` that lists everything of the corpus in files and folders."""
+    """Raise `DataError` that lists all material of the corpus in files and folders."""
     if found := Scanner(prepared).scan(places):
         listed = "\n  ".join(f"{path}: {'; '.join(reasons)}" for path, reasons in found.items())
         raise DataError(
-            f"must not be published, as it may hold something of the corpus:\n  {listed}"
+            f"these files must not be published, as they may hold material of the corpus:\n  {listed}"
         )
 
 
 def main(*words: str) -> None:
-    """The command line."""
-    sitting, places = split_words(words, data="runs/iemocap")
+    """Run the command."""
+    options, places = split_words(words, data="runs/iemocap")
     if not places:
         sys.exit(__doc__)
-    check_free(places, load_prepared(sitting["data"]))
+    check_free(places, load_prepared(options["data"]))
     print(f"nothing of the corpus found in {', '.join(places)}")
 
 

@@ -1,1 +1,0 @@
-"""What was measured, what others report, and what may be published."""
