@@ -190,7 +190,7 @@ def test_long_words_turn_like_pages_and_stay_inside_the_picture():
     texts = [f"word{number}" for number in range(40)]
     words = [Word(text, 0.1 * n, 0.1 * n + 0.1, 1.0) for n, text in enumerate(texts)]
     overlay = Overlay(answer(segments=[segment(0, 4, " ".join(texts))], words=words))
-    shown = [overlay._said(0, time, 280, 15) for time in (0.0, 2.0, 3.95)]
+    shown = [overlay._lines_at(0, time, 280, 15) for time in (0.0, 2.0, 3.95)]
     assert all(1 <= len(lines) <= 2 for lines in shown)
     assert texts[0] in shown[0][0].split() and texts[20] in " ".join(shown[1]).split()
     assert shown[2][-1].split()[-1] == texts[-1]
@@ -216,7 +216,7 @@ def test_letters_of_many_scripts_are_drawn_and_others_are_owned_up_to(tmp_path):
         picture=lambda _: numpy.full((240, 320, 3), GREY, numpy.uint8),
     )
     (note,) = write_video(answer(segments=[segment(0, 1, "שלום")]), clip, tmp_path / "out.mp4")
-    assert note == "words in scripts that cannot be drawn are left out of the video"
+    assert note == "words in a script that cannot be drawn are missing from the video"
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
@@ -229,7 +229,7 @@ def test_letters_stand_out_from_any_background(grey):
 def test_what_cannot_be_done(tmp_path, monkeypatch):
     sound = write_clip(tmp_path / "a.wav", sound=tone(0.5, 16_000), rate=16_000)
     clip = write_clip(tmp_path / "clip.mp4", frame_times=every(0.3, 10))
-    with pytest.raises(MediaError, match="has no picture"):
+    with pytest.raises(MediaError, match="has no video to draw into"):
         write_video(answer(), sound, tmp_path / "out.mp4")
     with pytest.raises(OutputError, match=r"ends in \.mp4, \.mov, \.mkv"):
         write_video(answer(), clip, tmp_path / "out.gif")
@@ -249,7 +249,7 @@ def test_a_damaged_recording_is_drawn_as_far_as_it_goes(tmp_path):
     clip = tmp_path / "cut.mp4"
     clip.write_bytes(SAMPLE.read_bytes()[:250_000])
     notes = write_video(answer(14.8), clip, tmp_path / "out.mp4")
-    assert "the pictures end at 7.4 s, the recording at 14.8 s" in notes
+    assert "the video ends at 7.4 s, the recording at 14.8 s" in notes
     assert 1 < probe(tmp_path / "out.mp4").duration < 12
     times = [time for time, _ in pictures(tmp_path / "out.mp4")]
     assert all(before < after for before, after in pairwise(times))

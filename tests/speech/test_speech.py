@@ -88,7 +88,7 @@ def test_loops_of_whisper_are_left_out():
         )  # fmt: skip
 
     def kept(*segments):
-        return [word.text for word in recognisers._believable_words(segments)]
+        return [word.text for word in recognisers._reliable_words(segments)]
 
     assert kept(segment("Thank you.", 3.0), segment("Thank you.", 3.0)) == ["Thank", "you."]
     assert kept(segment("No.", 1.0), segment("No.", 1.0)) == ["No.", "No."]
@@ -168,7 +168,9 @@ def test_multilingual_models_take_or_detect_a_language(random_multilingual, spee
     recogniser = load_recogniser(random_multilingual, language="pl")
     assert recogniser.recognise(speech[: 2 * SAMPLE_RATE], "pl").language == "pl"
     assert recogniser.recognise(speech[: 2 * SAMPLE_RATE], None).language in recogniser.languages
-    with pytest.raises(SpeechError, match="unknown language 'polish'; give a code: af, am"):
+    with pytest.raises(
+        SpeechError, match="unknown language 'polish'; expected one of the codes af, am"
+    ):
         load_recogniser(random_multilingual, language="polish")
 
 
@@ -177,7 +179,7 @@ def test_what_cannot_be_loaded_is_explained(tmp_path):
         load_recogniser("tinny")
     with pytest.raises(SpeechError, match="unknown speech engine 'siri'"):
         load_recogniser(engine="siri")
-    with pytest.raises(SpeechError, match=r"lacks \['model.bin', 'config.json'\]"):
+    with pytest.raises(SpeechError, match=r"lacks model\.bin and config\.json"):
         load_recogniser(tmp_path)
     (tmp_path / "model.bin").write_bytes(b"nonsense")
     (tmp_path / "config.json").write_text("{}")
