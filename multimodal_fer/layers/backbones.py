@@ -166,7 +166,7 @@ def load_network(
     wrong = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     if wrong:
         raise WeightsError(
-            f"{folder / WEIGHTS}: {len(wrong)} tensors required by config.json are missing or have "
+            f"{folder / WEIGHTS}: {len(wrong)} tensors required by config.json are missing or of "
             f"another shape, such as {min(wrong)}; copy the model's folder again"
         )
     return backbone

@@ -57,7 +57,8 @@ def open_media(path: str | PathLike[str]) -> Iterator[Any]:
     if path.stat().st_size == 0:
         raise MediaError(f"{path}: is empty (0 bytes); copy or export the recording again")
     # PyAV before 19 refuses titles that are not UTF-8 unless it is told to replace them.
-    lenient = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+    old = int(av.__version__.split(".")[0]) < 19
+    lenient: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
     try:
         # A playlist with the name of a video must not make FFmpeg fetch the files that it lists.
         container = av.open(str(path), options={"protocol_whitelist": "file"}, **lenient)
