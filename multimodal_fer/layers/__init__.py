@@ -1,1 +1,1 @@
-"""What networks of several modalities are built of."""
+"""Layers, backbones and outputs that the networks share."""

@@ -1,6 +1,6 @@
-"""A classifier whose labels are sums of finer ones: learnt finely, answered coarsely.
+"""A classifier with hierarchical labels: it learns fine labels and sums their probabilities.
 
-Shapes: B examples, D embedding, F finer labels, K labels.
+Shapes: B samples, D embedding, F fine labels, K labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,33 +9,34 @@ import torch
 from torch import Tensor, nn
 
 
-def sum_fine_labels(finer_BF: Tensor, labels: Sequence[str], counts_as: Sequence[str]) -> Tensor:
-    """Logits (B, K) whose probabilities are the sums of the finer ones', each counting as one label."""
-    columns = [
-        [place for place, coarse in enumerate(counts_as) if coarse == label] for label in labels
-    ]
-    return torch.stack([finer_BF[:, places].logsumexp(1) for places in columns], dim=1)
+def sum_fine_labels(fine_BF: Tensor, labels: Sequence[str], counts_as: Sequence[str]) -> Tensor:
+    """Return logits (B, K) whose probabilities are sums of those of the fine logits (B, F).
+
+    `counts_as` names the label of each fine label.
+    """
+    columns = [[i for i, coarse in enumerate(counts_as) if coarse == label] for label in labels]
+    return torch.stack([fine_BF[:, column].logsumexp(1) for column in columns], dim=1)
 
 
 class HierarchicalHead(nn.Module):
-    """A linear layer over the finer labels; over the labels themselves where there are none.
+    """A linear layer over the fine labels, or over the labels themselves if there are no fine ones.
 
-    `finer` names each finer label and the label that it counts as. Every label needs at least one.
+    `finer` maps each fine label to its label. Raises `ValueError` if a label has no fine label.
     """
 
     def __init__(self, inputs: int, labels: Sequence[str], finer: Mapping[str, str]):
         super().__init__()
         if finer and set(finer.values()) != set(labels):
             raise ValueError(
-                f"finer labels must count as the labels {list(labels)}, each at least once; "
-                f"got {dict(finer)}"
+                f"expected fine labels that map to {list(labels)}, each at least once; "
+                f"found {dict(finer)}"
             )
         self.labels = tuple(labels)
         self.finer = dict(finer) or {label: label for label in labels}
         self.linear = nn.Linear(inputs, len(self.finer))
 
     def finely(self, embedding_BD: Tensor) -> Tensor:
-        """Logits of the finer labels (B, F), in their order."""
+        """Return the logits of the fine labels (B, F), in their order."""
         return self.linear(embedding_BD)
 
     def forward(self, embedding_BD: Tensor) -> Tensor:

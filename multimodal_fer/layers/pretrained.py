@@ -1,15 +1,10 @@
-"""Pretrained encoders of voice and words, from the library `transformers`, behind the package's own seam.
+"""The common part of the pretrained encoders for voice and text, from the library `transformers`.
 
-WavLM, HuBERT and wav2vec 2.0 listen; BERT (MiniLM is one), RoBERTa and XLM-RoBERTa read. They owe what
-every encoder here owes, `Output(logits, embedding)`; `backbones.py` finds and opens them.
+Padding does not change the output: in float32 the logits of a sample alone and in a batch differ by less
+than 1e-4. A length below 1 raises `ValueError`; leave the encoder out if there is no voice or no text.
 
-Padding never changes an answer: in float32 a batch of one equals a batch of many to 1e-4 of a logit. As
-in the recurrent networks, a length below 1 raises `ValueError`: who has no voice or no text leaves the
-encoder out.
-
-Shapes: B recordings or texts, N samples at 16 kHz, F frames (20 ms each in the published models),
-T tokens, S steps (F or T), C channels, L hidden layers with the input of the first, D embedding,
-K classes.
+Shapes: B recordings or texts, S frames or tokens, L hidden layers including the input of the first,
+D embedding.
 """
 
 from dataclasses import dataclass, field
@@ -29,14 +24,14 @@ from multimodal_fer.layers.sequences import AttentiveStatistics, MaskedMean
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Everything that inference has to agree on with training; stored as `config.json`."""
+    """The settings that training and inference share; stored as `config.json`."""
 
     labels: tuple[str, ...] = OPEN7  # names of the logits, in order
-    finer: dict[str, str] = field(default_factory=dict)  # finer labels, and what each counts as
+    finer: dict[str, str] = field(default_factory=dict)  # label of each fine label
     backbone: str = MINILM  # a folder, "minilm", or a name on the Hugging Face hub
-    frozen: bool = True  # the backbone stays as it was published; only what is on top learns
-    weigh_layers: bool = True  # learn a mixture of the hidden layers instead of taking the last
-    pooling: str = "mean"  # over real frames or tokens; a key of `POOLINGS`
+    frozen: bool = True  # train only the layers on top of the backbone
+    weigh_layers: bool = True  # weighted sum of all hidden layers instead of the last one
+    pooling: str = "mean"  # over frames or tokens without padding; a key of `POOLINGS`
     dropout: float = 0.1  # before the classifier
     temperature: float = 1.0  # divides the logits; fitted on validation data
 
@@ -48,14 +43,14 @@ POOLINGS: dict[str, type[MaskedMean] | type[AttentiveStatistics]] = {
 
 
 class PretrainedEncoder(nn.Module):
-    """What both encoders share: backbone, mixture of layers, pooling, classifier.
+    """A pretrained backbone with weighted layers, pooling and a classifier.
 
-    The mixture is that of SUPERB (Yang et al. 2021; S3PRL's `Featurizer`): a softmax over one
-    learnt number per layer. SUPERB's linear projection before the mean is left out, since a linear
-    classifier follows and two linear maps are one.
+    The layer weights follow SUPERB (Yang et al. 2021; S3PRL's `Featurizer`): a softmax over one learnt
+    number per layer. SUPERB's linear projection before the mean is left out because the classifier is
+    linear too.
 
-    `download=True` allows a backbone to be fetched. Making an encoder raises `WeightsError` where its
-    backbone cannot be had, is incomplete or unsafe, or where `transformers` is not installed.
+    `download=True` allows a download of the backbone. Raises `WeightsError` if the backbone is missing,
+    incomplete or unsafe, or if `transformers` is not installed.
     """
 
     kinds: ClassVar[dict[str, str]]  # see `load_network`
@@ -84,7 +79,7 @@ class PretrainedEncoder(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout on or off; what does not learn stays in eval mode."""
+        """Set training or eval mode; fixed parts stay in eval mode."""
         super().train(mode)
         for part in self._fixed_parts():
             part.eval()
@@ -94,19 +89,19 @@ class PretrainedEncoder(nn.Module):
         return [self.backbone] if self.config.frozen else []
 
     def _prepare(self, folder: Path) -> None:
-        """Read how the input has to be prepared."""
+        """Read from the folder how the input must be prepared."""
         raise NotImplementedError
 
-    def _judge(self, mask_BS: Tensor, **inputs: Tensor) -> Output:
-        """Run the backbone, pool the real frames or tokens and classify them."""
+    def _classify(self, mask_BS: Tensor, **inputs: Tensor) -> Output:
+        """Run the backbone, pool the frames or tokens that `mask_BS` marks, and classify them."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            found = self.backbone(**inputs, output_hidden_states=self.config.weigh_layers)
-        states_BSD = found.last_hidden_state
+            result = self.backbone(**inputs, output_hidden_states=self.config.weigh_layers)
+        states_BSD = result.last_hidden_state
         if self.config.weigh_layers:
             weights_L = self.layer_weights.softmax(0)
             # The last of `hidden_states` lacks the final layer norm in some models.
             states_BSD = states_BSD * weights_L[-1]
-            for weight, layer_BSD in zip(weights_L[:-1], found.hidden_states[:-1], strict=True):
+            for weight, layer_BSD in zip(weights_L[:-1], result.hidden_states[:-1], strict=True):
                 states_BSD = states_BSD + layer_BSD * weight
         embedding_BD = self.dropout(self.pooling(states_BSD, mask_BS))
         return Output(self.head(embedding_BD), embedding_BD)

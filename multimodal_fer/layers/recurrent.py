@@ -1,16 +1,11 @@
-"""The recurrent encoders of Yoon, Byun and Jung 2018 (arXiv 1810.04635): voice, text and both.
+"""Layers of the recurrent encoders of Yoon, Byun and Jung 2018 (arXiv 1810.04635).
 
-ARE hears the voice, TRE reads the words, MDRE joins the two, MDREA lets the voice attend to the words.
-What the paper leaves open follows the authors' released code. The networks take features: 39 MFCC values
-every 10 ms (the published system sees the first 750 frames of an utterance, `PUBLISHED_FRAMES`), 35
-prosody values an utterance, and numbers of tokens (at most 128, `Vocabulary.encode`). None of the
-features is normalised there.
+ARE encodes voice, TRE text, MDRE both; MDREA adds attention from voice to text. Details that the paper
+leaves open follow the authors' released code, where no feature is normalised. A length below 1 raises
+`ValueError`; leave the network out if there is no voice or no text. Padding is ignored.
 
-Every network needs evidence: a length below 1 raises `ValueError`, so that whoever has no voice or no text
-leaves the network out, and never feeds it silence. What stands behind the true length is not looked at.
-
-Shapes: B utterances, T frames or tokens, F values per frame, P prosody values, I inputs of a step,
-H hidden units, D embedding, V vocabulary, K classes.
+Shapes: B utterances, T frames or tokens, I inputs of a step, G gate values (2H), H hidden units,
+D outputs, K classes.
 """
 
 import torch
@@ -19,19 +14,16 @@ from torch.nn import functional
 
 from multimodal_fer.layers.sequences import check_lengths, present
 
-SPREAD = 0.25  # weights of linear layers start uniform in ±SPREAD
+SPREAD = 0.25  # linear layers start with uniform weights in ±SPREAD
 
 
 class GRU(nn.Module):
     """One layer of gated recurrent units as TensorFlow 1 defines them; (B, T, I) to (B, T, H) and (B, H).
 
-    It differs from `torch.nn.GRU` (and cuDNN) in three ways, so that weights and parameter counts are the
-    published ones. The reset gate acts on the state before the matrix product, not on the product. There
-    is one bias per gate, where torch has two, whose sum is all that matters for two of the three. And
-    kernels are whole: input and state share one orthogonal matrix (I + H, 2H) for both gates and one
-    (I + H, H) for the candidate; the gates' bias starts at 1. Parameters: 3H(I + H + 1).
-
-    All input products are one matrix product before the loop; a step is then six small operations.
+    It differs from `torch.nn.GRU` in three ways, so that weights and parameter counts are the published
+    ones. The reset gate acts on the state before the matrix product. Each gate has one bias instead of
+    two. Input and state share one orthogonal matrix (I + H, 2H) for both gates and one (I + H, H) for the
+    candidate; the bias of the gates starts at 1. Parameters: 3H(I + H + 1).
     """
 
     def __init__(self, inputs: int, units: int):
@@ -45,12 +37,12 @@ class GRU(nn.Module):
         nn.init.orthogonal_(self.candidate_kernel)
 
     def forward(self, inputs_BTI: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs up to the longest length, zero after each one's end; and each one's last state."""
+        """Return outputs up to the longest length, zero in the padding, and the last states."""
         longest = check_lengths(lengths_B, inputs_BTI.shape[1])
         absent_BT1 = ~present(lengths_B, longest).unsqueeze(2)
-        # Zeroed and not only skipped: a NaN in the padding would reach the gradient.
+        # Set to zero, because a NaN in the padding would reach the gradient.
         inputs_BTI = inputs_BTI[:, :longest].masked_fill(absent_BT1, 0.0)
-        # Mixed precision stays out: its rounding would add up over hundreds of steps.
+        # No mixed precision: its rounding errors would add up over hundreds of steps.
         with torch.autocast(inputs_BTI.device.type, enabled=False):
             outputs_BTH = self.unroll(inputs_BTI.to(self.gates_kernel.dtype))
         rows_B = torch.arange(len(lengths_B), device=outputs_BTH.device)
@@ -58,17 +50,18 @@ class GRU(nn.Module):
         return outputs_BTH.masked_fill(absent_BT1, 0.0), last_BH
 
     def unroll(self, inputs_BTI: Tensor) -> Tensor:
-        """Every state, as if nothing were padding."""
+        """Return all states (B, T, H), those of the padding included."""
         gates_of_input, gates_of_state = self.gates_kernel.split(self.sizes)
         candidate_of_input, candidate_of_state = self.candidate_kernel.split(self.sizes)
         inputs_TBI = inputs_BTI.transpose(0, 1)
+        # One matrix product for all steps is faster than one in each step.
         gates = (inputs_TBI @ gates_of_input + self.gates_bias).unbind()
         candidates = (inputs_TBI @ candidate_of_input + self.candidate_bias).unbind()
         state_BH = torch.zeros_like(candidates[0])
         states = []
         for gates_BG, candidate_BH in zip(gates, candidates, strict=True):
-            opened_BG = torch.addmm(gates_BG, state_BH, gates_of_state).sigmoid()
-            reset_BH, update_BH = opened_BG.chunk(2, dim=1)
+            gates_BG = torch.addmm(gates_BG, state_BH, gates_of_state).sigmoid()
+            reset_BH, update_BH = gates_BG.chunk(2, dim=1)
             new_BH = torch.addmm(candidate_BH, reset_BH * state_BH, candidate_of_state).tanh()
             state_BH = torch.lerp(new_BH, state_BH, update_BH)  # update · old + (1 - update) · new
             states.append(state_BH)
@@ -88,10 +81,10 @@ class ScalarBiasLinear(nn.Module):
 
 
 def sigmoid_cross_entropy(logits_BK: Tensor, classes_B: Tensor) -> Tensor:
-    """The published loss: sigmoid cross-entropy with one-hot targets, mean over batch and labels.
+    """Return the published loss: sigmoid cross-entropy with one-hot targets, mean over batch and labels.
 
-    It asks each label by itself; the paper writes a softmax, the released code does not. `classes_B` holds
-    int64 numbers of the labels; one outside 0..K-1 raises `RuntimeError`.
+    The paper states a softmax, the released code uses a sigmoid. `classes_B` are int64 label numbers;
+    one outside 0..K-1 raises `RuntimeError`.
     """
     targets_BK = functional.one_hot(classes_B, logits_BK.shape[1]).to(logits_BK.dtype)
     return functional.binary_cross_entropy_with_logits(logits_BK, targets_BK)

@@ -1,1 +1,1 @@
-"""Sound and pictures of a recording, on its one clock; and the answer drawn into it."""
+"""Read sound and video frames on one clock; write annotated videos."""

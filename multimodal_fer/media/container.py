@@ -1,7 +1,6 @@
-"""Read recordings: what they are, their sound, their pictures, all on the container's one clock.
+"""Open recordings with PyAV, which brings FFmpeg in its wheel, and decode their streams.
 
-PyAV carries FFmpeg in its wheel, so nothing else has to be installed. Both streams are streamed: what a
-reader holds does not grow with the length of the recording.
+Streams are decoded piece by piece, so memory does not grow with the length of a recording.
 """
 
 import logging
@@ -23,25 +22,24 @@ logger = logging.getLogger(__name__)
 
 
 def probe(path: str | PathLike[str]) -> Media:
-    """Say what a recording is, without decoding it.
+    """Return what a recording contains, without decoding it.
 
-    Raises `MediaError` for a missing, empty or unreadable file and one without sound or picture.
+    Raises `MediaError` if the file is missing, empty or unreadable, or has neither video nor sound.
     """
     with open_media(path) as container:
         video = video_stream_of(container)
-        audio = container.streams.audio[0] if container.streams.audio else None
-        if video is None and audio is None:
-            raise MediaError(f"{path}: expected a recording with a picture or sound, found neither")
+        has_audio = bool(container.streams.audio)
+        if video is None and not has_audio:
+            raise MediaError(f"{path}: expected a recording with video or sound, found neither")
         width, height, rate = 0, 0, 0.0
         if video is not None:
             width, height = square_size(video, video.width, video.height)
             rate = float(video.guessed_rate or video.average_rate or 0)
-        duration = container.duration / av.time_base if container.duration else 0.0
         return Media(
             path=str(path),
-            duration=duration,
+            duration=container.duration / av.time_base if container.duration else 0.0,
             has_video=video is not None,
-            has_audio=audio is not None,
+            has_audio=has_audio,
             width=width,
             height=height,
             frame_rate=rate,
@@ -50,32 +48,29 @@ def probe(path: str | PathLike[str]) -> Media:
 
 @contextmanager
 def open_media(path: str | PathLike[str]) -> Iterator[Any]:
+    """Open a recording as a PyAV container. Raises `MediaError` if that is not possible."""
     path = Path(path)
     if not path.exists():
         raise MediaError(f"{path}: no such file; check the spelling and the folder")
     if path.is_dir():
-        raise MediaError(f"{path}: is a folder; give the recordings inside it")
+        raise MediaError(f"{path}: is a folder; name a recording in it")
     if path.stat().st_size == 0:
         raise MediaError(f"{path}: is empty (0 bytes); copy or export the recording again")
+    # PyAV before 19 refuses titles that are not UTF-8 unless it is told to replace them.
+    old = int(av.__version__.split(".")[0]) < 19
+    lenient: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
     try:
-        # A playlist that calls itself a video must not make FFmpeg fetch what it names.
-        only_files = {"protocol_whitelist": "file"}
-        container = av.open(str(path), options=only_files, **_lenient_titles())
+        # A playlist with the name of a video must not make FFmpeg fetch the files that it lists.
+        container = av.open(str(path), options={"protocol_whitelist": "file"}, **lenient)
     except PermissionError:
-        raise MediaError(f"{path}: may not be read; check its permissions") from None
+        raise MediaError(f"{path}: permission denied; allow this user to read the file") from None
     except (FFmpegError, ValueError) as error:
         raise MediaError(
-            f"{path}: expected a video or audio file, but FFmpeg cannot open it "
-            f"({_reason(error)}). It is no recording, or its end is missing: "
-            "copy or export it again"
+            f"{path}: expected a video or audio file, but FFmpeg cannot open it ({_reason(error)}). "
+            "The file is not a recording or is incomplete: copy or export it again"
         ) from None
     with container:
         yield container
-
-
-def _lenient_titles() -> dict[str, Any]:
-    """PyAV before 19 refuses files whose title is not UTF-8 unless asked; later versions do not ask."""
-    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def _reason(error: Exception) -> str:
@@ -83,7 +78,7 @@ def _reason(error: Exception) -> str:
 
 
 def video_stream_of(container: Any) -> Any | None:
-    """The first moving picture; the cover picture of a music file is not one."""
+    """Return the first video stream; the cover picture of a music file does not count."""
     for stream in container.streams.video:
         if not (stream.disposition & Disposition.attached_pic):
             return stream
@@ -91,40 +86,40 @@ def video_stream_of(container: Any) -> Any | None:
 
 
 def clock_zero(container: Any) -> float:
-    """Seconds to take off all timestamps.
+    """Return the seconds to subtract from all timestamps.
 
-    MPEG streams start their clock anywhere, and players show its first value as 0:00. Other containers
-    count from zero, and a late first stamp there is a real delay that players keep.
+    MPEG streams start at any timestamp, and players show the first one as 0:00. Other containers start
+    at zero; a later first timestamp is a delay that players keep.
     """
     arbitrary = container.format.name in ("mpegts", "mpeg")
     return container.start_time / av.time_base if arbitrary and container.start_time else 0.0
 
 
 def decode(path: Any, container: Any, stream: Any, warn: Warn) -> Iterator[Any]:
-    """Decode one stream, stepping over broken packets and saying at the end how many there were."""
-    broken = 0
+    """Yield the frames of one stream; skip damaged packets and report their number at the end."""
+    damaged = 0
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except (FFmpegError, OSError) as error:
-            warn(f"{Path(path).name}: cannot be read to its end ({_reason(error)})")
+            warn(f"{Path(path).name}: reading stopped before its end ({_reason(error)})")
             break
         if packet is None:
             break
         try:
             for frame in packet.decode():
                 if frame.is_corrupt:
-                    broken += 1
+                    damaged += 1
                 else:
                     yield frame
         except FFmpegError:
-            broken += 1
-    if broken:
-        warn(f"{Path(path).name}: {broken} damaged pieces of {stream.type} were left out")
+            damaged += 1
+    if damaged:
+        warn(f"{Path(path).name}: {damaged} damaged parts of the {stream.type} stream were skipped")
 
 
 def square_size(stream: Any, width: int, height: int) -> tuple[int, int]:
-    """Size in square pixels: the pixel aspect stretches the width."""
+    """Return width and height in square pixels; the pixel aspect ratio scales the width."""
     aspect = stream.sample_aspect_ratio
     return (round(width * float(aspect)) if aspect else width), height

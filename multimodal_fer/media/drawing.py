@@ -1,4 +1,4 @@
-"""A recording with the answer drawn into its pictures: boxes, emotions, words; the sound stays as it is."""
+"""Write a copy of a recording with face boxes, emotions and words drawn into its frames."""
 
 import math
 import os
@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -20,36 +20,34 @@ from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
 from multimodal_fer.errors import MediaError, OutputError
-from multimodal_fer.media import container as media
-from multimodal_fer.media import pictures as media_pictures
-from multimodal_fer.media.container import probe
-from multimodal_fer.media.pictures import EVERY_PICTURE, iter_frames
+from multimodal_fer.media.container import clock_zero, decode, open_media, probe
+from multimodal_fer.media.pictures import EVERY_PICTURE, FRAME_RATE, iter_frames
 from multimodal_fer.types import Analysis, FaceTrack, Image, strongest, verdict
 from multimodal_fer.utils.files import prepare_folder, replacing
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-CLOCK = Fraction(1, 60_000)  # of the pictures that are written; MPEG-4 knows no finer one
-SOUND_RATE = 48_000  # Hz, where sound is encoded again
+CLOCK = Fraction(1, 60_000)  # seconds; time base of the written frames, the finest of MPEG-4
+SOUND_RATE = 48_000  # Hz, of sound that is encoded again
 ENCODERS = (("libx264", {"crf": "20", "preset": "veryfast"}), ("mpeg4", {"qscale": "3"}))
 WHITE, BLACK = 255, 0
-LETTER_HEIGHT = 1 / 24  # of the picture's height
-SMALLEST, LARGEST = 12, 64  # pixels of a letter
-SHORT = 1.0  # seconds by which pictures may end before the recording does without a word
-LINES = 2  # of words at a time
-WEIGHT = 500  # of the letters, 400 is regular
-# Scripts that the font in OpenCV draws, by the first word of a letter's Unicode name.
+LETTER_HEIGHT = 1 / 24  # of the frame height
+SMALLEST, LARGEST = 12, 64  # letter heights in pixels
+SHORT = 1.0  # seconds by which the video may end before the recording without a warning
+LINES = 2  # of words shown at a time
+WEIGHT = 500  # of the font; 400 is regular
+# Scripts that OpenCV's font can draw, as the first word of a letter's Unicode name.
 DRAWABLE = {"LATIN", "GREEK", "CYRILLIC", "CJK", "HIRAGANA", "KATAKANA", "HANGUL"}
 
 
 class Box(NamedTuple):
-    """A face at one moment: its corners in pixels, and what stands over it."""
+    """A face at one moment: its corners in pixels and the label above it."""
 
     corners: tuple[float, ...]
     label: str
 
 
 class Line(NamedTuple):
-    """Some words that fit into the picture's width, and the second at which the first is said."""
+    """Words that fit into the frame width, and the time (seconds) of the first one."""
 
     start: float
     text: str
@@ -62,77 +60,70 @@ def write_video(
     *,
     faces: bool = True,
 ) -> tuple[str, ...]:
-    """Draw an answer into its recording: H.264 (or MPEG-4) pictures, upright, at their own times.
+    """Draw an analysis into its recording and return warnings, such as words that cannot be drawn.
 
-    Sound is copied; it is encoded again, as AAC, only where the container cannot hold it. One picture and
-    a few packets of sound are held at a time.
+    Frames keep their times and are written upright, as H.264 or, if that encoder is missing, MPEG-4.
+    Sound is copied, or encoded as AAC if the output format cannot hold it. Memory does not grow with
+    the length of the recording.
 
     Parameters
     ----------
-    analysis : the answer for this recording
-    recording : a recording with a picture
+    analysis : the analysis of this recording
+    recording : a recording with video
     output : the file to write, `.mp4`, `.mov` or `.mkv`
-    faces : draw boxes around faces; without, only emotions and words at the lower edge
+    faces : draw boxes around faces; if False, only emotions and words at the lower edge
 
-    Returns
-    -------
-    Warnings, such as words in a script that cannot be drawn
-
-    Raises
-    ------
-    MediaError
-        no recording, or one without a picture
-    OutputError
-        a file that cannot be written, or of a kind that is not known
+    Raises `MediaError` if the recording cannot be opened or has no video, and `OutputError` if the output
+    cannot be written or has another extension.
     """
     output = Path(output)
     if output.suffix.lower() not in CONTAINERS:
         raise OutputError(f"{output}: expected a name that ends in {', '.join(CONTAINERS)}")
     if output.exists() and output.samefile(recording):
-        raise OutputError(f"{output}: is the recording itself; choose another name")
+        raise OutputError(f"{output}: is the recording itself; choose another output file")
     about = probe(recording)
     if not about.has_video:
-        raise MediaError(f"{recording}: has no picture that could be annotated")
+        raise MediaError(f"{recording}: has no video to draw into; give a recording with video")
     prepare_folder(output.parent)
     notes: list[str] = []
     try:
         with replacing(output) as temporary:
             end = _write(Overlay(analysis, faces=faces), recording, output, temporary, notes)
     except (OSError, FFmpegError) as error:
-        raise OutputError(
-            f"{output}: cannot be written ({getattr(error, 'strerror', None) or error})"
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{output}: cannot be written ({reason})") from None
     if end < about.duration - SHORT:
-        notes.append(f"the pictures end at {end:.1f} s, the recording at {about.duration:.1f} s")
+        notes.append(f"the video ends at {end:.1f} s, the recording at {about.duration:.1f} s")
     if any(not drawable(segment.text or "") for segment in analysis.segments):
-        notes.append("words in scripts that cannot be drawn are left out of the video")
+        notes.append("words in a script that cannot be drawn are missing from the video")
     return tuple(dict.fromkeys(notes))
 
 
 def _write(
     overlay: "Overlay", recording: Any, output: Path, temporary: Path, notes: list[str]
 ) -> float:
-    """Write all pictures and the sound; returns the time of the last picture."""
+    """Write all frames and the sound; return the time of the last frame."""
     container = CONTAINERS[output.suffix.lower()]
-    pictures = iter_frames(recording, EVERY_PICTURE, warn=notes.append)
-    first = next(pictures, None)
+    frames = iter_frames(recording, EVERY_PICTURE, warn=notes.append)
+    first = next(frames, None)
     if first is None:
-        raise MediaError(f"{recording}: holds no picture that can be decoded")
-    height, width = (side // 2 * 2 for side in first.image.shape[:2])  # H.264 halves the colours
+        raise MediaError(f"{recording}: no video frame can be decoded; copy or export it again")
+    height, width = (side // 2 * 2 for side in first.image.shape[:2])  # H.264 needs even sizes
     with av.open(str(temporary), "w", format=container) as new:
         video = _video_stream(new, width, height)
-        with Sound(recording, new, notes) as sound:
-            reached = -1
-            for time, image in (pair for part in ([first], pictures) for pair in part):
-                stamp = max(round(time / CLOCK), reached + 1)
+        with open_media(recording) as old:
+            sound = Sound(recording, old, new, notes)
+            stamp = -1
+            for time, image in chain([first], frames):
                 sound.copy_until(time)
                 drawn = overlay.draw(numpy.ascontiguousarray(image[:height, :width]), time)
                 frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
-                frame.pts, frame.time_base, reached = stamp, CLOCK, stamp
+                stamp = max(round(time / CLOCK), stamp + 1)
+                frame.pts, frame.time_base = stamp, CLOCK
                 new.mux(video.encode(frame))
             new.mux(video.encode())
             sound.copy_until(math.inf)
-    return float(reached * CLOCK)
+    return float(stamp * CLOCK)
 
 
 def _video_stream(container: Any, width: int, height: int) -> Any:
@@ -140,39 +131,31 @@ def _video_stream(container: Any, width: int, height: int) -> Any:
     stream = container.add_stream(name, options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.time_base = stream.codec_context.time_base = CLOCK
-    stream.codec_context.colorspace = Colorspace.SMPTE170M  # what FFmpeg makes of RGB unless told
+    stream.codec_context.colorspace = Colorspace.SMPTE170M  # how FFmpeg converts RGB
     return stream
 
 
 class Sound:
-    """The sound of a recording, copied or encoded into another container piece by piece."""
+    """The sound of a recording, copied or encoded into another container packet by packet."""
 
-    def __init__(self, recording: Any, new: Any, notes: list[str]) -> None:
-        self.opened = media.open_media(recording)
+    def __init__(self, recording: Any, old: Any, new: Any, notes: list[str]) -> None:
         self.new = new
-        old = self.opened.__enter__()
-        self.pieces: Iterator[tuple[float, Any]] = iter(())
+        self.packets: Iterator[tuple[float, Any]] = iter(())
         if old.streams.audio:
             source = old.streams.audio[0]
-            zero = media.clock_zero(old)
+            zero = clock_zero(old)
             if _can_hold(new, source.codec_context.codec.canonical_name):
-                self.pieces = self._copied(old, source, zero)
+                self.packets = self._copied(old, source, zero)
             else:
-                decoded = media.decode(recording, old, source, notes.append)
-                self.pieces = self._encoded(decoded, source, zero)
-        self.waiting = next(self.pieces, None)
-
-    def __enter__(self) -> "Sound":
-        return self
-
-    def __exit__(self, *problem: Any) -> None:
-        self.opened.__exit__(*problem)
+                decoded = decode(recording, old, source, notes.append)
+                self.packets = self._encoded(decoded, source, zero)
+        self.waiting = next(self.packets, None)
 
     def copy_until(self, time: float) -> None:
-        """Write what starts before a time (seconds): both streams grow together, nothing piles up."""
+        """Write the packets up to a time (seconds), so that sound and video are written in step."""
         while self.waiting is not None and self.waiting[0] <= time:
             self.new.mux(self.waiting[1])
-            self.waiting = next(self.pieces, None)
+            self.waiting = next(self.packets, None)
 
     def _copied(self, old: Any, source: Any, zero: float) -> Iterator[tuple[float, Any]]:
         target = self.new.add_stream_from_template(source)
@@ -180,7 +163,7 @@ class Sound:
         reached = -math.inf
         for packet in old.demux(source):
             if not packet.size or packet.dts is None or packet.dts <= reached:
-                continue  # the end of the stream, or a stamp that no container takes twice
+                continue  # end of the stream, or a repeated timestamp, which containers refuse
             reached = packet.dts
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = target
@@ -203,9 +186,9 @@ class Sound:
 
 
 def _can_hold(container: Any, codec: str) -> bool:
-    """Whether sound can be copied; MP4 may hold bare samples by the letter, but players do not know it."""
-    bare = container.format.name == "mp4" and codec.startswith("pcm")
-    return codec in container.supported_codecs and not bare
+    """Return True if sound can be copied; many players cannot play PCM in MP4, though it is allowed."""
+    pcm_in_mp4 = container.format.name == "mp4" and codec.startswith("pcm")
+    return codec in container.supported_codecs and not pcm_in_mp4
 
 
 def _timed(packets: Sequence[Any]) -> Iterator[tuple[float, Any]]:
@@ -214,7 +197,7 @@ def _timed(packets: Sequence[Any]) -> Iterator[tuple[float, Any]]:
 
 
 class Overlay:
-    """What is drawn at each moment of one answer."""
+    """The boxes and words of an analysis, drawn into one frame after the other."""
 
     def __init__(self, analysis: Analysis, *, faces: bool = True) -> None:
         self.segments = analysis.segments
@@ -223,74 +206,71 @@ class Overlay:
         self.tracks = analysis.faces if faces else ()
         self.times = [row.time for row in analysis.frames]
         steps = [later - time for time, later in pairwise(self.times)]
-        self.hold = (
-            median(steps) if steps else 1 / media_pictures.FRAME_RATE
-        )  # seconds a box stays at most
+        self.hold = median(steps) if steps else 1 / FRAME_RATE  # longest time a box stays, seconds
 
     def draw(self, image: Image, time: float) -> Image:
-        """Draw into a picture (H, W, 3) what the answer says of its time; returns the same picture."""
+        """Draw the results for a time (seconds) into a frame (H, W, 3) and return the same array."""
         height, width = image.shape[:2]
         size = round(min(max(height * LETTER_HEIGHT, SMALLEST), LARGEST))
         for box in self.boxes(time):
             _draw_box(image, box, size)
-        place = bisect_right(self.starts, time) - 1
-        if place >= 0 and time < self.segments[place].end:
-            segment = self.segments[place]
-            lines = [verdict(segment), *self._said(place, time, width - 2 * size, size)]
-            for number, line in enumerate(reversed([line for line in lines if line])):
+        index = bisect_right(self.starts, time) - 1
+        if index >= 0 and time < self.segments[index].end:
+            words = self._lines_at(index, time, width - 2 * size, size)
+            lines = [line for line in (verdict(self.segments[index]), *words) if line]
+            for number, line in enumerate(reversed(lines)):
                 base = height - size // 2 - round(number * 1.35 * size)
                 letters = _letters(line, size)
                 _blend(image, letters, (width - letters.shape[2]) // 2, base - letters.shape[1])
         return image
 
     def boxes(self, time: float) -> list[Box]:
-        """The faces at a moment: between two pictures that were looked at they move in a straight line.
+        """Return the boxes at a time (seconds), interpolated linearly between two analysed frames.
 
-        After the last one, and where a face is not found again, a box stays as long as pictures of a
-        steady recording are apart, and no longer.
+        After the last frame of a track, or if the next frame lacks the face, a box stays for the median
+        distance between analysed frames.
         """
         return [box for track in self.tracks if (box := self._box(track, time))]
 
     def _box(self, track: FaceTrack, time: float) -> Box | None:
-        place = bisect_right(track.times, time) - 1
-        if place < 0:
+        index = bisect_right(track.times, time) - 1
+        if index < 0:
             return None
-        corners, since = track.boxes[place], track.times[place]
-        if self._followed(track, place):
-            later = track.times[place + 1]
-            share = (time - since) / (later - since)
-            ahead = track.boxes[place + 1]
-            corners = [a + share * (b - a) for a, b in zip(corners, ahead, strict=True)]
+        corners, since = track.boxes[index], track.times[index]
+        if self._continues(track, index):
+            share = (time - since) / (track.times[index + 1] - since)
+            following = track.boxes[index + 1]
+            corners = [a + share * (b - a) for a, b in zip(corners, following, strict=True)]
         elif time - since > self.hold:
             return None
-        scores = track.scores[place]
+        scores = track.scores[index]
         emotion = strongest(scores)
         name = f"{track.id}: " if len(self.tracks) > 1 else ""
         return Box(tuple(corners), f"{name}{emotion} {scores[emotion]:.0%}" if emotion else name)
 
-    def _followed(self, track: FaceTrack, place: int) -> bool:
-        """Whether the face is seen again in the very next picture that was looked at, soon enough."""
-        if place + 1 >= len(track.times):
+    def _continues(self, track: FaceTrack, index: int) -> bool:
+        """Return True if the next analysed frame contains the face and is not too far away."""
+        if index + 1 >= len(track.times):
             return False
-        later = track.times[place + 1]
-        following = bisect_right(self.times, track.times[place])
+        now, later = track.times[index], track.times[index + 1]
+        following = bisect_right(self.times, now)
         adjacent = following < len(self.times) and self.times[following] >= later
-        return adjacent and later - track.times[place] <= 2 * self.hold
+        return adjacent and later - now <= 2 * self.hold
 
-    def _said(self, place: int, time: float, width: int, size: int) -> list[str]:
-        """The words around a moment: as many lines as fit, turned over like pages."""
-        lines = self._lines(place, width, size)
+    def _lines_at(self, index: int, time: float, width: int, size: int) -> list[str]:
+        """Return the page of `LINES` lines that contains the words of a time (seconds)."""
+        lines = self._lines(index, width, size)
         current = max(0, bisect_right([line.start for line in lines], time) - 1)
         first = current // LINES * LINES
         return [line.text for line in lines[first : first + LINES]]
 
     @lru_cache(maxsize=8)  # noqa: B019 - an overlay lives as long as its video
-    def _lines(self, place: int, width: int, size: int) -> list[Line]:
-        segment = self.segments[place]
+    def _lines(self, index: int, width: int, size: int) -> list[Line]:
+        segment = self.segments[index]
         if not segment.text or not drawable(segment.text):
             return []
-        heard = [w for w in self.words if segment.start <= w.start < segment.end]
-        words = [Line(w.start, w.text) for w in heard]
+        spoken = [w for w in self.words if segment.start <= w.start < segment.end]
+        words = [Line(word.start, word.text) for word in spoken]
         lines: list[Line] = []
         for word in words or [Line(segment.start, part) for part in segment.text.split()]:
             longer = f"{lines[-1].text} {word.text}" if lines else ""
@@ -302,7 +282,7 @@ class Overlay:
 
 
 def drawable(text: str) -> bool:
-    """Whether the font has all letters of a text; those written from right to left it puts in disorder."""
+    """Return True if the font can draw all letters of a text, in the right order."""
     return all(
         unicodedata.name(letter, "?").split()[0] in DRAWABLE
         for letter in unicodedata.normalize("NFC", text)
@@ -327,7 +307,7 @@ def _font() -> cv2.FontFace:
 
 @lru_cache(maxsize=256)
 def _letters(text: str, size: int) -> NDArray[numpy.float32]:
-    """A text as two masks (2, H, W) in 0..1: its letters, and those with an outline around them."""
+    """Return two masks (2, H, W) in 0..1: the letters, and the letters with their outline."""
     text = unicodedata.normalize("NFC", text)
     border = max(2, size // 8)
     advance = cv2.getTextSize((0, 0), text, (0, 0), _font(), size, WEIGHT)[2]
@@ -336,13 +316,12 @@ def _letters(text: str, size: int) -> NDArray[numpy.float32]:
     end, _ = cv2.putText(mask, text, (border, border + size), (255,) * 3, _font(), size, WEIGHT)
     letters = mask[:, : end[0] + border, 0]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * border + 1, 2 * border + 1))
-    return numpy.stack([letters, cv2.dilate(letters, kernel)]).astype(
-        numpy.float32
-    ) / numpy.float32(255)
+    masks = numpy.stack([letters, cv2.dilate(letters, kernel)])
+    return masks.astype(numpy.float32) / numpy.float32(255)
 
 
 def _blend(image: Image, letters: NDArray[numpy.float32], left: int, top: int) -> None:
-    """White letters with a black outline, cut off at the picture's edges."""
+    """Draw white letters with a black outline, cut off at the edges of the image."""
     left, top = max(0, min(left, image.shape[1] - letters.shape[2])), max(0, top)
     part = image[top : top + letters.shape[1], left : left + letters.shape[2]]
     inside, outline = (mask[: part.shape[0], : part.shape[1], None] for mask in letters)

@@ -1,4 +1,4 @@
-"""The pictures of a recording at a chosen rate: upright, with square pixels."""
+"""Sample the frames of a video at a chosen rate, upright and with square pixels."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,14 +21,16 @@ from multimodal_fer.media.container import (
 )
 from multimodal_fer.types import Image
 
-FRAME_RATE = 5.0  # pictures per second that are looked at by default
+FRAME_RATE = 5.0  # frames sampled per second by default
 EVERY_PICTURE = 1e6  # a rate above that of any recording
-EARLY = 1e-3  # seconds by which a rounded timestamp may fall short of its tick
-SKIP_FACTOR = 5.0  # frames nothing refers to stay undecoded where there are this many to a tick
+EARLY = 1e-3  # seconds by which a rounded timestamp may precede its sampling time
+SKIP_FACTOR = 5.0  # with at least this many coded frames per sample, some are not decoded
+
+ROTATIONS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 
 
 class Frame(NamedTuple):
-    """One picture: seconds on the container's clock, and upright RGB uint8 (H, W, 3)."""
+    """A video frame: seconds on the container's clock, and upright RGB uint8 (H, W, 3)."""
 
     time: float
     image: Image
@@ -41,11 +43,11 @@ def iter_frames(
     start: float = 0.0,
     warn: Warn = logger.warning,
 ) -> Iterator[Frame]:
-    """Stream about `rate` pictures per second, each with its own timestamp, upright, square pixels.
+    """Yield about `rate` frames per second, upright and with square pixels.
 
-    A picture is the first one at or after each tick of the clock; the time given is its own, not the
-    tick's, so variable frame rate does no harm. Pictures in between are never converted or kept. What lies
-    before `start` (seconds) is skipped without decoding it, where the container can be wound forward.
+    Each is the first frame at or after a sampling time (a multiple of 1 / `rate`) and keeps its own
+    timestamp, so a variable frame rate does no harm. Frames in between are not converted or kept. Those
+    before `start` (seconds) are not decoded if the container supports seeking.
     """
     with open_media(path) as container:
         stream = video_stream_of(container)
@@ -54,11 +56,11 @@ def iter_frames(
         stream.thread_type = "AUTO"
         source_rate = float(stream.guessed_rate or stream.average_rate or 0)
         if source_rate >= SKIP_FACTOR * rate:
-            # Nobody looks at these frames and no other frame is built on them: about half the work.
+            # No other frame depends on these frames; leaving them out saves about half the time.
             stream.codec_context.skip_frame = "NONREF"
         zero = clock_zero(container)
         if start > 0 and stream.start_time is not None:
-            with suppress(FFmpegError):  # read from the beginning then
+            with suppress(FFmpegError):  # then all frames are read
                 container.seek(int((start + zero) * av.time_base))
         due = start
         for index, frame in enumerate(decode(path, container, stream, warn)):
@@ -74,11 +76,4 @@ def _upright(frame: Any, stream: Any) -> Image:
     width, height = square_size(stream, frame.width, frame.height)
     image = frame.to_ndarray(format="rgb24", width=width, height=height)
     turns = round(frame.rotation / 90) % 4  # counter-clockwise, from the display matrix
-    if turns == 0:
-        return image
-    quarter = {
-        1: cv2.ROTATE_90_COUNTERCLOCKWISE,
-        2: cv2.ROTATE_180,
-        3: cv2.ROTATE_90_CLOCKWISE,
-    }
-    return cv2.rotate(image, quarter[turns])
+    return cv2.rotate(image, ROTATIONS[turns - 1]) if turns else image

@@ -1,1 +1,1 @@
-"""Where somebody speaks, which words, and the utterances that get an answer."""
+"""Detect speech, transcribe it and cut it into utterances."""

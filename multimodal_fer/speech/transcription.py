@@ -1,7 +1,7 @@
-"""Where somebody speaks, by Silero's voice activity detector, and which words, by Whisper.
+"""Detect speech with Silero's voice activity detector and transcribe it with Whisper.
 
-Only stretches of speech reach Whisper, which otherwise invents words in silence. Whisper is used for
-words alone, never to infer anything about the speaker.
+Whisper receives speech spans only, because it invents words in silence. It is used for words alone, never
+to infer anything about the speaker.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,16 +14,16 @@ from multimodal_fer.speech.voice_activity import find_speech
 from multimodal_fer.speech.whisper import Recogniser
 from multimodal_fer.types import SAMPLE_RATE, Span, Waveform, Word
 
-STILL_SPEAKING = 1.0  # seconds; a span this near the end of a block may go on in the next one
-LEAD_IN = 1.0  # seconds heard again before a span that is kept back or may just begin
+STILL_SPEAKING = 1.0  # seconds; a span that ends this close to the end of a block may continue
+LEAD_IN = 1.0  # seconds processed again before a span that may continue or start at the block end
 WHISPER_SECONDS = 30.0
-JOINT = 0.8  # seconds of silence between joined spans, so that sentences end where a pause was
-VOTES = 3  # stretches of up to 30 s of speech that decide the language of a recording
+JOINT = 0.8  # seconds of silence between joined spans, so that Whisper ends sentences there
+VOTES = 3  # groups of up to 30 s of speech that decide the language of a recording
 
 
 @dataclass
 class SpeechResult:
-    """Everything the sound of one recording gave."""
+    """Speech spans and words of one recording; times in seconds."""
 
     duration: float = 0.0
     spans: list[Span] = field(default_factory=list)
@@ -31,7 +31,7 @@ class SpeechResult:
     language: str | None = None
 
     def by_modality(self) -> dict[str, list[Span]]:
-        """When there was a voice to judge, and when there were words."""
+        """Return the times with speech ("voice") and those with words ("text")."""
         return {"voice": self.spans, "text": [(word.start, word.end) for word in self.words]}
 
 
@@ -40,50 +40,38 @@ def listen(
     recogniser: Recogniser | None,
     language: str | None = None,
 ) -> Iterator[SpeechResult]:
-    """Hear a stream of blocks; yields the same growing `SpeechResult` after each, complete at the last.
+    """Transcribe blocks of sound; yield the same growing `SpeechResult` after each one and at the end.
 
-    Little more than two blocks are held: a span that may go on is kept back for the next block.
+    `blocks` are starts in seconds and mono 16 kHz waveforms without gaps. A span that may continue waits
+    for the next block, so that little more than two blocks are kept in memory.
     """
-    heard = SpeechResult(language=language)
-    transcriber = None if recogniser is None else Transcriber(recogniser, heard)
-    held, offset = numpy.zeros(0, numpy.float32), 0.0
+    result = SpeechResult(language=language)
+    transcriber = Transcriber(recogniser, result)
+    waiting, offset = numpy.zeros(0, numpy.float32), 0.0
     for start, block in blocks:
-        held = numpy.concatenate([held, block])
-        heard.duration = start + len(block) / SAMPLE_RATE
-        kept_from = _hear(held, offset, transcriber, heard, last=False)
-        held = held[round(kept_from * SAMPLE_RATE) :]
-        offset = heard.duration - len(held) / SAMPLE_RATE
-        yield heard
-    _hear(held, offset, transcriber, heard, last=True)
-    if transcriber is not None:
-        transcriber.finish()
-    yield heard
+        waiting = numpy.concatenate([waiting, block])
+        result.duration = start + len(block) / SAMPLE_RATE
+        spans, kept_from = _complete_spans(waiting)
+        transcriber.add(waiting, spans, offset)
+        waiting = waiting[round(kept_from * SAMPLE_RATE) :]
+        offset = result.duration - len(waiting) / SAMPLE_RATE
+        yield result
+    transcriber.add(waiting, find_speech(waiting), offset)
+    transcriber.finish()
+    yield result
 
 
-def _hear(
-    waveform: Waveform,
-    offset: float,
-    transcriber: "Transcriber | None",
-    heard: SpeechResult,
-    *,
-    last: bool,
-) -> float:
-    """Add what one stretch of sound holds; returns the second from which it must be heard again."""
-    length = len(waveform) / SAMPLE_RATE
-    spans, goes_on = find_speech(waveform), length
-    if spans and not last and spans[-1][1] > length - STILL_SPEAKING:
-        goes_on = spans.pop()[0]
-    # The detector needs some sound before a start to find it: what may be one is heard again with it.
-    kept_from = length if last else max(goes_on - LEAD_IN, spans[-1][1] if spans else 0.0)
-    heard.spans += [(offset + start, offset + end) for start, end in spans]
-    if transcriber is not None:
-        for group in group_spans(spans):
-            transcriber.add(waveform, group, offset)
-    return kept_from
+def _complete_spans(waveform: Waveform) -> tuple[list[Span], float]:
+    """Return the spans that do not continue, and the second from which the sound is needed again."""
+    spans, continues = find_speech(waveform), len(waveform) / SAMPLE_RATE
+    if spans and spans[-1][1] > continues - STILL_SPEAKING:
+        continues = spans.pop()[0]
+    # The detector needs some sound before the start of a span to find it.
+    return spans, max(continues - LEAD_IN, spans[-1][1] if spans else 0.0)
 
 
 def group_spans(spans: Sequence[Span]) -> list[list[Span]]:
-    """Neighbouring spans that fit together into what Whisper hears at once: one run costs the same."""
+    """Group neighbouring spans that fit into the 30 s that Whisper always processes at once."""
     groups: list[list[Span]] = []
     room = 0.0
     for start, end in spans:
@@ -95,8 +83,8 @@ def group_spans(spans: Sequence[Span]) -> list[list[Span]]:
     return groups
 
 
-class Stretch(NamedTuple):
-    """Some spans of speech joined into one waveform, and the second at which their block started."""
+class SpanGroup(NamedTuple):
+    """Speech spans joined into one waveform, and the start of their block (seconds)."""
 
     waveform: Waveform
     spans: list[Span]
@@ -104,52 +92,56 @@ class Stretch(NamedTuple):
 
 
 class Transcriber:
-    """Recognise the words of a recording in one language, which its first stretches decide together.
+    """Adds speech spans and their words to a result; without a recogniser only the spans.
 
-    One short answer ("mhm", "OK") sounds like many languages, so up to `VOTES` stretches are kept until
-    all of them have voted, each with its seconds; no more than 90 s of speech are held.
+    The language of a short answer ("mhm", "OK") is uncertain. The first `VOTES` groups of spans, at most
+    90 s of speech, therefore decide it together, weighted by their durations.
     """
 
-    def __init__(self, recogniser: Recogniser, heard: SpeechResult) -> None:
+    def __init__(self, recogniser: Recogniser | None, result: SpeechResult) -> None:
         self.recogniser = recogniser
-        self.heard = heard
-        self.language = heard.language
-        if self.language is None and len(recogniser.languages) == 1:
+        self.result = result
+        self.language = result.language
+        if recogniser is not None and self.language is None and len(recogniser.languages) == 1:
             self.language = recogniser.languages[0]
-        self.waiting: list[Stretch] = []
+        self.waiting: list[SpanGroup] = []
 
     def add(self, waveform: Waveform, spans: list[Span], offset: float) -> None:
-        """Recognise the words of some spans in one run, or keep them until the language is known."""
+        """Add spans of a waveform that starts at `offset` seconds; words follow with the language."""
+        self.result.spans += [(offset + start, offset + end) for start, end in spans]
         silence = numpy.zeros(round(JOINT * SAMPLE_RATE), numpy.float32)
-        pieces: list[Waveform] = []
-        for start, end in spans:
-            pieces += [waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)], silence]
-        self.waiting.append(Stretch(numpy.concatenate(pieces[:-1]), spans, offset))
-        if self.language is not None or len(self.waiting) == VOTES:
-            self.finish()
+        for group in group_spans(spans) if self.recogniser is not None else ():
+            parts: list[Waveform] = []
+            for start, end in group:
+                parts += [waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)], silence]
+            self.waiting.append(SpanGroup(numpy.concatenate(parts[:-1]), group, offset))
+            if self.language is not None or len(self.waiting) == VOTES:
+                self.finish()
 
     def finish(self) -> None:
-        """Recognise everything that waits; called once more at the end of a recording."""
-        if self.waiting and self.language is None:
-            self.language = self._vote()
-        for stretch in self.waiting:
-            words = self.recogniser.recognise(stretch.waveform, self.language).words
-            self.heard.words += [_put_back(word, stretch.spans, stretch.offset) for word in words]
+        """Recognise the words of all waiting groups; also call it at the end of a recording."""
+        if self.recogniser is None or not self.waiting:
+            return
+        if self.language is None:
+            self.language = self._vote(self.recogniser)
+        for group in self.waiting:
+            words = self.recogniser.recognise(group.waveform, self.language).words
+            self.result.words += [_to_recording(word, group.spans, group.offset) for word in words]
         self.waiting = []
-        if self.heard.words:
-            self.heard.language = self.language
+        if self.result.words:
+            self.result.language = self.language
 
-    def _vote(self) -> str:
-        """Return the language with the most seconds, each stretch split by its probabilities."""
+    def _vote(self, recogniser: Recogniser) -> str:
+        """Return the most probable language, with each group weighted by its duration."""
         votes: dict[str, float] = {}
-        for stretch in self.waiting:
-            for language, share in self.recogniser.detect_language(stretch.waveform).items():
-                votes[language] = votes.get(language, 0.0) + share * len(stretch.waveform)
+        for group in self.waiting:
+            for language, share in recogniser.detect_language(group.waveform).items():
+                votes[language] = votes.get(language, 0.0) + share * len(group.waveform)
         return max(votes, key=votes.__getitem__)
 
 
-def _put_back(word: Word, spans: list[Span], offset: float) -> Word:
-    """Undo the joining of spans: a word belongs to the span in which its middle lies."""
+def _to_recording(word: Word, spans: list[Span], offset: float) -> Word:
+    """Move a word from the joined waveform to the recording, into the span that contains its middle."""
     middle, joined = (word.start + word.end) / 2, 0.0
     for start, end in spans:
         length = end - start

@@ -1,42 +1,34 @@
-"""Cut a recording into windows: utterances, speech without recognised words, and stretches without speech."""
+"""Cut a recording into windows: utterances, speech without recognised words, and silence."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
 
 from multimodal_fer.types import Span, Window, Word
 
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
 MIN_PAUSE = 0.7  # seconds between words that end an utterance
-MAX_UTTERANCE = 15.0  # seconds; longer speech without a full stop or pause is cut at a word
-MIN_WORDLESS = 1.0  # seconds; shorter speech without words beside an utterance belongs to it
+MAX_UTTERANCE = 15.0  # seconds; longer speech without a sentence end or pause is cut at a word
+MIN_WORDLESS = 1.0  # seconds; shorter speech without words joins the adjacent utterance
 MIN_SILENCE = 1.0  # seconds; a shorter gap between utterances gets no window
 MAX_SILENT = 4.0  # seconds; longer silence is cut into equal windows no longer than this
-MARGIN = 0.3  # seconds of sound on each side of an utterance that its voice is judged with
+MARGIN = 0.3  # seconds of sound on each side of an utterance that the voice network receives
 
 
 def make_windows(duration: float, spans: Sequence[Span], words: Sequence[Word]) -> list[Window]:
-    """Cut a recording into windows in time order that never overlap.
+    """Cut a recording into windows, in time order and without overlap.
 
-    All detected speech lies in a spoken window, whether or not words were recognised in it: laughter,
-    another language and recordings without a speech model are judged by voice.
-
-    Parameters
-    ----------
-    duration
-        float, seconds of the whole recording
-    spans
-        stretches of detected speech as (start, end), in time order
-    words
-        recognised words in time order; may be empty
+    All detected speech lies in a spoken window, with or without recognised words, so that the voice
+    network also receives laughter, other languages and recordings without a transcript. `duration` is in
+    seconds; `spans` (detected speech) and `words` are in time order and may be empty.
     """
-    spoken = add_wordless_speech(make_utterances(words), spans)
+    spoken = _add_wordless_speech(make_utterances(words), spans)
     windows = []
     reached = 0.0
     for window in [*spoken, Window(duration, duration, spoken=False)]:
         if window.start - reached >= MIN_SILENCE or (not spoken and window.start > reached):
-            for start, end in split_evenly(reached, window.start, MAX_SILENT):
+            for start, end in _split_evenly(reached, window.start, MAX_SILENT):
                 windows.append(Window(start, end, spoken=False))
         if window.spoken:
             windows.append(window)
@@ -45,7 +37,7 @@ def make_windows(duration: float, spans: Sequence[Span], words: Sequence[Word]) 
 
 
 def make_utterances(words: Iterable[Word]) -> list[Window]:
-    """Join words into utterances that end with a sentence, a pause or the longest allowed time."""
+    """Join words into utterances that end at a sentence end, at a pause or after `MAX_UTTERANCE`."""
     utterances: list[Window] = []
     current: list[Word] = []
     for word in words:
@@ -67,7 +59,7 @@ def _ends_before(word: Word, current: Sequence[Word]) -> bool:
 
 
 def _join(words: Sequence[Word], before: Sequence[Window]) -> Window:
-    """Return one utterance; recognisers let neighbours overlap by a hair, windows may not."""
+    """Return one utterance; words may overlap slightly, windows may not."""
     start = max(words[0].start, before[-1].end if before else 0.0)
     end = max(start, words[-1].end)
     confidence = sum(word.confidence for word in words) / len(words)
@@ -75,62 +67,51 @@ def _join(words: Sequence[Word], before: Sequence[Window]) -> Window:
     return Window(start, end, spoken=True, text=text, confidence=confidence)
 
 
-def add_wordless_speech(utterances: Sequence[Window], spans: Sequence[Span]) -> list[Window]:
-    """Add the speech that holds no words: a short piece to the utterance beside it, a long one by itself.
+def _add_wordless_speech(utterances: Sequence[Window], spans: Sequence[Span]) -> list[Window]:
+    """Add speech without words: short pieces to the adjacent utterance, long ones as own windows.
 
-    The recogniser's times of words are rough, so speech just before the first or just after the last word
-    is mostly that word.
+    Word times are rough, so speech just before the first or after the last word mostly belongs to it.
     """
     edges = [[window.start, window.end] for window in utterances]
-    alone: list[Window] = []
-    for piece in _uncovered(spans, utterances):
-        touched = [number for number in (piece.before, piece.after) if number is not None]
-        if piece.end - piece.start >= MIN_WORDLESS or not touched:
-            parts = split_evenly(piece.start, piece.end, MAX_UTTERANCE)
-            alone += [Window(*part, spoken=True) for part in parts]
+    wordless: list[Window] = []
+    for start, end, before, after in _uncovered(spans, utterances):
+        if end - start >= MIN_WORDLESS or (before is None and after is None):
+            parts = _split_evenly(start, end, MAX_UTTERANCE)
+            wordless += [Window(*part, spoken=True) for part in parts]
             continue
-        shared = (piece.start + piece.end) / 2
-        if piece.before is not None:
-            edges[piece.before][1] = piece.end if piece.after is None else shared
-        if piece.after is not None:
-            edges[piece.after][0] = piece.start if piece.before is None else shared
+        middle = (start + end) / 2
+        if before is not None:
+            edges[before][1] = end if after is None else middle
+        if after is not None:
+            edges[after][0] = start if before is None else middle
     widened = [
         replace(window, start=start, end=end)
         for (start, end), window in zip(edges, utterances, strict=True)
     ]
-    return sorted([*widened, *alone], key=lambda window: window.start)
+    return sorted([*widened, *wordless], key=lambda window: window.start)
 
 
-class _Piece(NamedTuple):
-    """Speech in no utterance, and the numbers of the utterances that it touches."""
-
-    start: float
-    end: float
-    before: int | None
-    after: int | None
-
-
-def _uncovered(spans: Iterable[Span], utterances: Sequence[Window]) -> Iterator[_Piece]:
-    """Yield the pieces of `spans` that lie in no utterance; both are in time order."""
-    first = 0
+def _uncovered(
+    spans: Iterable[Span], utterances: Sequence[Window]
+) -> Iterator[tuple[float, float, int | None, int | None]]:
+    """Yield start and end of speech outside utterances, and the indices of the adjacent ones."""
+    ends = [window.end for window in utterances]
     for start, end in spans:
-        while first < len(utterances) and utterances[first].end < start:
-            first += 1
-        reached, before, number = start, None, first
+        reached, before, number = start, None, bisect_left(ends, start)
         while number < len(utterances) and utterances[number].start < end:
             if utterances[number].start > reached:
-                yield _Piece(reached, utterances[number].start, before, number)
-            if utterances[number].end >= reached:
-                reached, before = utterances[number].end, number
+                yield reached, utterances[number].start, before, number
+            if ends[number] >= reached:
+                reached, before = ends[number], number
             number += 1
         if end > reached:
-            yield _Piece(reached, end, before, None)
+            yield reached, end, before, None
 
 
 def voice_spans(windows: Sequence[Window], duration: float) -> dict[int, Span]:
-    """Return the stretch of sound from which the voice of each spoken window is judged.
+    """Return the span of sound (seconds) of each spoken window, by the window's index.
 
-    It reaches `MARGIN` seconds beyond the window, but at most half of the way to the next spoken one.
+    It extends the window by `MARGIN` on each side, but at most halfway to the next spoken window.
     """
     spoken = [(number, window) for number, window in enumerate(windows) if window.spoken]
     ends = [-duration, *(window.end for _, window in spoken)]
@@ -144,8 +125,8 @@ def voice_spans(windows: Sequence[Window], duration: float) -> dict[int, Span]:
     }
 
 
-def split_evenly(start: float, end: float, longest: float) -> list[Span]:
-    """Cut a stretch into equal parts no longer than `longest`."""
+def _split_evenly(start: float, end: float, longest: float) -> list[Span]:
+    """Cut a span into equal parts that are no longer than `longest`."""
     parts = max(1, -int(-(end - start) // longest))
     step = (end - start) / parts
     edges = [start + step * number for number in range(parts)] + [end]

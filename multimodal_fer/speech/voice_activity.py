@@ -1,15 +1,15 @@
-"""Where somebody speaks, by Silero's voice activity detector."""
+"""Detect speech with Silero's voice activity detector."""
 
 from multimodal_fer.types import SAMPLE_RATE, Span, Waveform
 
-MIN_SPEECH = 0.25  # seconds; shorter sounds are coughs and clicks
+MIN_SPEECH = 0.25  # seconds; shorter sounds are mostly coughs and clicks
 MIN_PAUSE = 0.5  # seconds of quiet that separate two spans
-PADDING = 0.2  # seconds kept around each span, so that soft first and last sounds are heard
-MAX_SPAN = 28.0  # seconds; with the padding it fits into the 30 s that Whisper hears at once
+PADDING = 0.2  # seconds kept around each span, so that soft first and last sounds are included
+MAX_SPAN = 28.0  # seconds; with padding it fits into the 30 s that Whisper processes at once
 
 
 def find_speech(waveform: Waveform) -> list[Span]:
-    """Stretches of speech in a mono 16 kHz waveform, as (start, end) in seconds."""
+    """Return the speech spans of a mono 16 kHz waveform as (start, end) in seconds."""
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
     if len(waveform) == 0:

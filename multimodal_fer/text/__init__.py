@@ -1,1 +1,1 @@
-"""What is said: tokens, vocabularies, and the networks that read them."""
+"""Split texts into tokens and classify emotions from them."""

@@ -1,7 +1,7 @@
-"""The text network: what became of TRE (`recurrent.py`) for short written and spoken answers.
+"""The text network, developed from TRE (`recurrent.py`) for short written and spoken answers.
 
 Shapes: B texts, T tokens, W values of a word, H values per token after the recurrent layer, D embedding,
-V vocabulary, K classes.
+V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -27,25 +27,24 @@ from multimodal_fer.text.word_vectors import start_from
 
 @dataclass(frozen=True)
 class WordConfig:
-    """Everything that inference has to agree on with training; stored as `config.json`."""
+    """The settings that training and inference share; stored as `config.json`."""
 
     labels: tuple[str, ...] = OPEN7  # names of the logits, in order
-    finer: dict[str, str] = field(default_factory=dict)  # finer labels, and what each counts as
+    finer: dict[str, str] = field(default_factory=dict)  # label of each fine label
     vocabulary_size: int = 20_000  # with _PAD_ and _UNK_
     word_size: int = 50  # of a word vector
     units: int = 128  # of the recurrent layer, in each direction
-    word_dropout: float = 0.1  # share of tokens that training hides
+    word_dropout: float = 0.1  # share of tokens that training replaces by _UNK_
     dropout: float = 0.5
-    languages: tuple[str, ...] = ("en",)  # of the texts it was trained on
+    languages: tuple[str, ...] = ("en",)  # of the training texts
     temperature: float = 1.0  # divides the logits; fitted on validation data
 
 
 class WordNetwork(nn.Module):
-    """Word vectors, a recurrent layer in both directions, attention and maximum over the words.
+    """Word vectors, a bidirectional recurrent layer, attention and maximum over the words.
 
-    `forward` takes numbers of tokens (B, T) as `Vocabulary.encode` gives them, and lengths (B,). What
-    stands behind a length is not looked at. Raises `ValueError` for a length of zero: whoever has no
-    words leaves the network out.
+    `forward` takes token numbers (B, T) as from `Vocabulary.encode`, and lengths (B,). Padding is ignored.
+    Raises `ValueError` for a length of zero; leave the network out if there is no text.
     """
 
     config: WordConfig
@@ -65,10 +64,7 @@ class WordNetwork(nn.Module):
         self.head = HierarchicalHead(2 * size, config.labels, config.finer)
 
     def set_word_vectors(self, vectors_VW: Tensor) -> None:
-        """Start from pre-trained vectors in the vocabulary's order; they stay trainable.
-
-        Raises `ValueError` for another shape than (V, W).
-        """
+        """Start from pre-trained vectors, float (V, W) in the vocabulary's order; see `start_from`."""
         start_from(self.embedding, vectors_VW)
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor) -> Output:
@@ -76,42 +72,41 @@ class WordNetwork(nn.Module):
         present_BT = present(lengths_B, longest)
         tokens_BT = tokens_BT[:, :longest].masked_fill(~present_BT, PAD_NUMBER)
         if self.training and self.config.word_dropout:
-            hidden_BT = (
-                torch.rand(tokens_BT.shape, device=tokens_BT.device) < self.config.word_dropout
-            )
-            tokens_BT = tokens_BT.masked_fill(hidden_BT & present_BT, UNKNOWN_NUMBER)
+            random_BT = torch.rand(tokens_BT.shape, device=tokens_BT.device)
+            dropped_BT = (random_BT < self.config.word_dropout) & present_BT
+            tokens_BT = tokens_BT.masked_fill(dropped_BT, UNKNOWN_NUMBER)
         words_BTW = self.dropout(self.embedding(tokens_BT))
         outputs_BTH, _ = run_gru(self.recurrent, words_BTW, lengths_B)
         embedding_BD = self.dropout(self._pool(outputs_BTH, present_BT))
         return Output(self.head(embedding_BD), embedding_BD)
 
     def _pool(self, outputs_BTH: Tensor, present_BT: Tensor) -> Tensor:
-        """Attention says what the text is about, the maximum finds the one strong word; (B, 2H)."""
+        """Join an attention-weighted mean and the maximum over the words, (B, 2H)."""
         absent_BT1 = ~present_BT.unsqueeze(2)
         weights_BT1 = self.scorer(outputs_BTH).masked_fill(absent_BT1, -torch.inf).softmax(1)
         mean_BH = (weights_BT1 * outputs_BTH).sum(1)
-        strongest_BH = outputs_BTH.masked_fill(absent_BT1, -torch.inf).amax(1)
-        return torch.cat([mean_BH, strongest_BH], dim=1)
+        maximum_BH = outputs_BTH.masked_fill(absent_BT1, -torch.inf).amax(1)
+        return torch.cat([mean_BH, maximum_BH], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A text network with the words it knows: texts in, answers out."""
+    """A text network with its vocabulary, applied to texts."""
 
     network: WordNetwork
     vocabulary: Vocabulary
 
     def __call__(self, texts: Sequence[str]) -> Output:
-        """Judge texts that hold at least one word each; what exceeds `LONGEST` tokens is not read."""
+        """Classify texts of at least one token each; tokens after the first `LONGEST` are ignored."""
         tokens_BT, lengths_B = collate_tokens([self.vocabulary.encode(text) for text in texts])
         device = self.network.embedding.weight.device
         return self.network(tokens_BT.to(device), lengths_B.to(device))
 
     def known_share(self, text: str) -> float:
-        """The share of a text's tokens that are in the vocabulary; 0 where it has none."""
+        """Return the share of a text's tokens that are in the vocabulary; 0 for an empty text."""
         tokens = tokenize(text)
         return sum(token in self.vocabulary.numbers for token in tokens) / max(1, len(tokens))
 
     def is_cut(self, text: str) -> bool:
-        """Whether the text has more tokens than are read."""
+        """Return True if the text has more than `LONGEST` tokens."""
         return len(tokenize(text)) > LONGEST

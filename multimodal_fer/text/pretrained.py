@@ -20,7 +20,7 @@ from multimodal_fer.layers.sequences import check_lengths, pad, present
 
 @dataclass(frozen=True)
 class PretrainedTextConfig(EncoderConfig):
-    """The shape of a text encoder."""
+    """The settings of a pretrained text encoder."""
 
     max_tokens: int = 128  # longer texts are cut
 
@@ -28,7 +28,7 @@ class PretrainedTextConfig(EncoderConfig):
 class PretrainedText(PretrainedEncoder):
     """BERT (Devlin et al. 2019; MiniLM: Wang et al. 2020) or RoBERTa (Liu et al. 2019).
 
-    Texts go in as they are, or tokenised once and batched by a training loop:
+    The network takes texts, or tokens from a training loop that tokenises once:
 
         tokens = network.tokenise(texts)
         output = network(*pad_tokens([tokens[index] for index in batch]))
@@ -53,40 +53,35 @@ class PretrainedText(PretrainedEncoder):
         sizes = self.backbone.config
         if len(self.tokeniser) > sizes.vocab_size:
             raise WeightsError(
-                f"{folder}: its tokenizer knows {len(self.tokeniser)} tokens, its weights "
+                f"{folder}: the tokenizer has {len(self.tokeniser)} tokens, but the weights have "
                 f"{sizes.vocab_size}; they do not belong together, copy the folder again"
             )
-        # RoBERTa counts positions from behind the padding's id.
+        # RoBERTa's positions start after the id of the padding.
         unusable = 0 if sizes.model_type == "bert" else sizes.pad_token_id + 1
         self.max_tokens = min(self.config.max_tokens, sizes.max_position_embeddings - unusable)
 
     def tokenise(self, texts: Sequence[str]) -> list[Tensor]:
-        """Token ids of each text, int64 (T,), with the marks of its start and end, cut to fit."""
+        """Return the token ids of each text, int64 (T,), with start and end tokens, cut to fit."""
         cut = self.tokeniser(list(texts), truncation=True, max_length=self.max_tokens)
         return [torch.tensor(ids) for ids in cut["input_ids"]]
 
     def forward(self, texts: Sequence[str] | Tensor, lengths_B: Tensor | None = None) -> Output:
-        """Judge texts.
+        """Classify B texts, or token ids (B, T) with their lengths, int64, from `pad_tokens`.
 
-        Parameters
-        ----------
-        texts
-            B texts, or token ids (B, T), int64, as `pad_tokens` gives them
-        lengths_B
-            int64, tokens of each row; needed with token ids. What lies behind them is ignored
+        Padding is ignored. Raises `TypeError` for token ids without lengths.
         """
         if not isinstance(texts, Tensor):
             texts, lengths_B = pad_tokens(self.tokenise(texts))
         if lengths_B is None:
-            raise TypeError("token ids need their lengths: network(tokens_BT, lengths_B)")
+            raise TypeError("token ids require lengths: network(tokens_BT, lengths_B)")
         check_lengths(lengths_B, texts.shape[1])
         device = next(self.parameters()).device
         mask_BT = present(lengths_B, texts.shape[1]).to(device)
-        # RoBERTa finds the padding, and so its positions, by this id.
+        # RoBERTa computes positions from the id of the padding.
         tokens_BT = texts.to(device).masked_fill(~mask_BT, self.backbone.config.pad_token_id or 0)
-        return self._judge(mask_BT, input_ids=tokens_BT, attention_mask=mask_BT.long())
+        return self._classify(mask_BT, input_ids=tokens_BT, attention_mask=mask_BT.long())
 
 
 def pad_tokens(tokens: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """A batch of tokenised texts: token ids (B, T) and lengths (B,), both int64."""
+    """Return a batch of tokenised texts: token ids (B, T) and lengths (B,), both int64."""
     return pad(tokens)

@@ -1,7 +1,6 @@
 """TRE, the text encoder of Yoon, Byun and Jung 2018 (arXiv 1810.04635).
 
-Shapes: B utterances, T tokens, I inputs of a step, H hidden units, D embedding, V vocabulary,
-K classes.
+Shapes: B utterances, T tokens, H hidden units, D values of a word vector or embedding, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -17,23 +16,23 @@ from multimodal_fer.layers.sequences import check_lengths, present
 from multimodal_fer.text.vocabulary import PAD_NUMBER
 from multimodal_fer.text.word_vectors import start_from
 
-WORD_DEVIATION = 0.01  # of the normal distribution that word vectors start from
+WORD_DEVIATION = 0.01  # standard deviation of initial word vectors
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """TRE: sizes of what it reads."""
+    """The settings of TRE that training and inference share."""
 
     labels: tuple[str, ...] = OPEN7
     units: int = 200
     vocabulary_size: int = 3747  # with _PAD_ and _UNK_; IEMOCAP's transcripts
     word_size: int = 300  # of a word vector
-    text_keep: float = 0.3  # share of word vectors' values that training keeps
+    text_keep: float = 0.3  # share of word vector values that dropout keeps
     temperature: float = 1.0
 
 
 class TextSettings(Protocol):
-    """What `TextEncoder` has to be told; a dual encoder's settings say it too."""
+    """The settings of `TextEncoder`, which those of TRE and of the dual encoders contain."""
 
     @property
     def units(self) -> int: ...
@@ -46,9 +45,9 @@ class TextSettings(Protocol):
 
 
 class TextEncoder(nn.Module):
-    """Word vectors and a GRU over them: outputs per token (B, T, H) and the last state (B, H).
+    """Word vectors and a GRU; returns outputs per token (B, T, H) and the last state (B, H).
 
-    As published, dropout acts on word vectors and on outputs, and not on the last state.
+    As published, dropout acts on word vectors and outputs, but not on the last state.
     """
 
     def __init__(self, config: TextSettings):
@@ -62,16 +61,13 @@ class TextEncoder(nn.Module):
             self.embedding.weight[PAD_NUMBER] = 0
 
     def set_word_vectors(self, vectors_VD: Tensor) -> None:
-        """Start from pre-trained vectors, float (V, D) in the vocabulary's order; they stay trainable.
-
-        The row of _PAD_ becomes zeros. Raises `ValueError` for another shape.
-        """
+        """Start from pre-trained vectors, float (V, D) in the vocabulary's order; see `start_from`."""
         start_from(self.embedding, vectors_VD)
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         longest = check_lengths(lengths_B, tokens_BT.shape[1])
         tokens_BT = tokens_BT[:, :longest]
-        # Whatever number stands in the padding need not be one of the vocabulary's.
+        # Numbers in the padding may lie outside the vocabulary.
         tokens_BT = tokens_BT.masked_fill(~present(lengths_B, longest), PAD_NUMBER)
         outputs_BTH, last_BH = self.gru(self.dropout(self.embedding(tokens_BT)), lengths_B)
         return self.dropout(outputs_BTH), last_BH

@@ -1,1 +1,1 @@
-"""How something is said: features of the voice, and the networks that read them."""
+"""Compute voice features and classify emotions from them."""

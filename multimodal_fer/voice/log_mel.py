@@ -1,4 +1,4 @@
-"""Log mel energies, and the spectra under them, in torch on any device.
+"""Compute spectra and log mel energies in torch, on any device.
 
 Shapes: B waveforms, N samples at 16 kHz, T frames of 10 ms, W samples of a window, K bins of a
 spectrum, M mel bands.
@@ -10,29 +10,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from multimodal_fer.layers.sequences import present
 from multimodal_fer.types import SAMPLE_RATE
 
 HOP = SAMPLE_RATE // 100  # samples from one frame to the next: 10 ms
 WINDOW = SAMPLE_RATE // 40  # samples: 25 ms
-# About what rounding to 16 bits adds to each band: what lies below is not in the recording.
+# About the noise that rounding to 16 bits adds to each band.
 LOG_MEL_FLOOR = 1e-8
 
 
 def log_mel(waveforms_BN: Tensor, lengths_B: Tensor, bands: int = 64) -> tuple[Tensor, Tensor]:
-    """Natural logarithm of mel band energies, for convolutional networks.
+    """Return the natural logarithm of mel band energies, for convolutional networks.
 
-    Framed as `mfcc` frames, Hamming window, no pre-emphasis, bands from 0 to 8000 Hz of equal width on
-    the mel axis. A band's energy is the weighted sum of |X|² of a waveform in [-1, 1]; energies below
-    1e-8 (the rounding noise of 16-bit sound) count as 1e-8, so values run from -18.4 to about 11.
+    Frames as in `mfcc`, Hamming window, no pre-emphasis, bands from 0 to 8000 Hz of equal width on the
+    mel axis. The energy of a band is the weighted sum of |X|² of a waveform in [-1, 1], at least 1e-8 (the
+    rounding noise of 16-bit sound); values lie between -18.4 and about 11.
 
     Returns ((B, T, bands) float32, zero after a waveform's last frame; (B,) frames of each waveform).
-    Raises `ValueError` where the shapes or lengths do not fit, or for more bands than the spectrum
-    resolves (over 128).
+    Raises `ValueError` if shapes or lengths are wrong, or for more bands than the spectrum resolves (128).
     """
     if not 1 <= bands <= 128:
         raise ValueError(f"expected 1 to 128 mel bands, got {bands}")
     frames_BTW, frames_B = split_frames(waveforms_BN, lengths_B, WINDOW)
-    # Twice the resolution that MFCC uses: the lowest of 64 bands is narrower than its bins.
+    # Twice the resolution of MFCC, whose bins are wider than the lowest of 64 bands.
     power_BTK = power_spectrum(frames_BTW * hamming_window().to(frames_BTW.device), 1024)
     mel_BTM = power_BTK @ mel_filters(bands, power_BTK.shape[-1]).to(power_BTK.device)
     return without_padding(floored_log(mel_BTM, LOG_MEL_FLOOR), frames_B), frames_B
@@ -41,26 +41,25 @@ def log_mel(waveforms_BN: Tensor, lengths_B: Tensor, bands: int = 64) -> tuple[T
 def split_frames(waveforms_BN: Tensor, lengths_B: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """Cut windows of `window` samples every 10 ms: ((B, T, W) float32, (B,) frames of each waveform).
 
-    Only whole windows count, but a waveform shorter than one is filled up with silence. What lies after
-    a waveform's length is silent, whatever the padding was.
+    Only whole windows count, but a waveform shorter than one is padded with silence. Values after a
+    waveform's length are replaced by silence.
     """
     lengths_B = lengths_B.to(waveforms_BN.device)
     frames_B = (lengths_B.clamp(min=window) - window) // HOP + 1
-    if torch.compiler.is_exporting():  # lengths are not known yet
+    if torch.compiler.is_exporting():  # lengths are unknown during export
         most = (waveforms_BN.shape[1] - window) // HOP + 1
     else:
-        check_waveforms(waveforms_BN, lengths_B)
+        _check_waveforms(waveforms_BN, lengths_B)
         most = int(frames_B.max()) if len(frames_B) else 1
     samples = window + (most - 1) * HOP
     waveforms_BN = waveforms_BN[:, :samples].float()
-    position_N = torch.arange(waveforms_BN.shape[1], device=waveforms_BN.device)
-    kept_BN = torch.where(position_N < lengths_B[:, None], waveforms_BN, 0.0)
+    kept_BN = torch.where(present(lengths_B, waveforms_BN.shape[1]), waveforms_BN, 0.0)
     kept_BN = functional.pad(kept_BN, (0, samples - kept_BN.shape[1]))
     return kept_BN.unfold(1, window, HOP), frames_B
 
 
 def power_spectrum(frames_BTW: Tensor, size: int | None = None) -> Tensor:
-    """|X|² of windowed frames, padded with zeros to `size` samples (by default a power of two)."""
+    """Return |X|² of windowed frames, zero-padded to `size` samples (default: a power of two)."""
     size = size or 1 << (frames_BTW.shape[-1] - 1).bit_length()
     spectrum_BTK = torch.fft.rfft(frames_BTW, n=size)
     return spectrum_BTK.real.square() + spectrum_BTK.imag.square()
@@ -68,7 +67,7 @@ def power_spectrum(frames_BTW: Tensor, size: int | None = None) -> Tensor:
 
 @cache
 def mel_filters(bands: int, bins: int, lowest: float = 0.0) -> Tensor:
-    """Triangles of equal width on the mel axis from `lowest` to 8000 Hz, (bins, bands). HTK Book §5.4."""
+    """Return triangular filters of equal width in mel up to 8000 Hz, (bins, bands); HTK Book §5.4."""
     width = SAMPLE_RATE / 2 / (bins - 1)
     bins_K1 = mel(torch.arange(bins, dtype=torch.float64) * width)[:, None]
     edges = torch.tensor([lowest, SAMPLE_RATE / 2], dtype=torch.float64)
@@ -81,13 +80,13 @@ def mel_filters(bands: int, bins: int, lowest: float = 0.0) -> Tensor:
 
 
 def mel(frequency: Tensor) -> Tensor:
-    """Hertz to mel as HTK does."""
+    """Convert hertz to mel by HTK's formula."""
     return 1127 * torch.log1p(frequency / 700)
 
 
 @cache
 def hamming_window() -> Tensor:
-    """The window that is symmetric about its middle, as HTK's is; (W,)."""
+    """Return the symmetric Hamming window that HTK uses, (W,)."""
     return torch.hamming_window(WINDOW, periodic=False)
 
 
@@ -96,11 +95,10 @@ def floored_log(energies: Tensor, floor: float) -> Tensor:
 
 
 def without_padding(values_BTD: Tensor, frames_B: Tensor) -> Tensor:
-    frames_T = torch.arange(values_BTD.shape[1], device=values_BTD.device)
-    return torch.where((frames_T < frames_B[:, None])[..., None], values_BTD, 0.0)
+    return torch.where(present(frames_B, values_BTD.shape[1])[..., None], values_BTD, 0.0)
 
 
-def check_waveforms(waveforms_BN: Tensor, lengths_B: Tensor) -> None:
+def _check_waveforms(waveforms_BN: Tensor, lengths_B: Tensor) -> None:
     if waveforms_BN.ndim != 2 or lengths_B.shape != waveforms_BN.shape[:1]:
         raise ValueError(
             "expected waveforms (B, N) and lengths (B,), got "
@@ -108,10 +106,6 @@ def check_waveforms(waveforms_BN: Tensor, lengths_B: Tensor) -> None:
         )
     if lengths_B.is_floating_point():
         raise ValueError(f"expected lengths in whole samples, got {lengths_B.dtype}")
-    if (
-        len(lengths_B)
-        and not 0 <= int(lengths_B.min()) <= int(lengths_B.max()) <= waveforms_BN.shape[1]
-    ):
-        raise ValueError(
-            f"expected lengths of 0 to {waveforms_BN.shape[1]} samples, got {lengths_B.tolist()}"
-        )
+    longest = waveforms_BN.shape[1]
+    if ((lengths_B < 0) | (lengths_B > longest)).any():
+        raise ValueError(f"expected lengths of 0 to {longest} samples, got {lengths_B.tolist()}")

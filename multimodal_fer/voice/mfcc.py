@@ -1,8 +1,7 @@
-"""MFCC with deltas, as HTK calls them MFCC_E_D_A, in torch on any device.
+"""Compute MFCC with deltas (HTK's MFCC_E_D_A) in torch, on any device.
 
-They are the 39 values of Yoon et al. 2018, whose openSMILE configuration fixes window, bands, lifter and
-order. Where the HTK Book leaves a detail open, openSMILE 3.0.2 was run and its answer is followed; the
-tests repeat the comparison.
+These are the 39 values of Yoon et al. 2018, whose openSMILE configuration sets window, bands, lifter and
+order. Details that the HTK Book leaves open follow openSMILE 3.0.2; the tests repeat the comparison.
 
 Shapes: B waveforms, N samples at 16 kHz, T frames of 10 ms, W samples of a window, K bins of a spectrum,
 M mel bands, C cepstra, D values of a frame.
@@ -25,24 +24,24 @@ from multimodal_fer.voice.log_mel import (
 )
 
 MFCC_SIZE = 39  # 12 cepstra and the log energy, their deltas, their accelerations
-CEPSTRA = 12  # numbers 1 to 12; the zeroth says little that the energy does not
+CEPSTRA = 12  # numbers 1 to 12; number 0 is almost redundant with the energy
 LIFTER = 22
 MFCC_BANDS = 26
 PRE_EMPHASIS = 0.97
-FULL_SCALE = 32_768.0  # HTK counts in steps of 16-bit samples
-HTK_FLOOR = 1.0  # of mel and frame energies, in those steps squared
+FULL_SCALE = 32_768.0  # HTK uses 16-bit integer samples
+HTK_FLOOR = 1.0  # of mel and frame energies, in squared integer samples
 
 
 def mfcc(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Mel-frequency cepstral coefficients as HTK and openSMILE define MFCC_E_D_A.
+    """Return mel-frequency cepstral coefficients as HTK and openSMILE define MFCC_E_D_A.
 
-    Frames start every 10 ms at the first sample and hold 25 ms; samples after the last whole frame are
-    left out. Nothing is normalised.
+    A frame of 25 ms starts every 10 ms from the first sample on; samples after the last whole frame are
+    ignored. Nothing is normalised.
 
     Parameters
     ----------
     waveforms_BN
-        mono 16 kHz sound in [-1, 1], padded with anything
+        mono 16 kHz sound in [-1, 1], with any padding
     lengths_B
         samples of each waveform
 
@@ -50,19 +49,19 @@ def mfcc(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
     -------
     (B, T, 39) float32: cepstra 1–12 and log energy, the same 13 as deltas, the same as accelerations;
         zero after a waveform's last frame
-    (B,) frames of each waveform, at least one: silence fills up a waveform shorter than a window
+    (B,) frames of each waveform, at least one: a waveform shorter than a window is padded with silence
 
-    Raises `ValueError` where the shapes or lengths do not fit.
+    Raises `ValueError` if shapes or lengths are wrong.
 
     Sources: Yoon et al. 2018, MFCC12_E_D_A (pre-emphasis .97 in each frame, Hamming window, 26 bands of
-    power over 0–8000 Hz, lifter 22, log energy of the untouched frame, delta window 2, order); HTK Book
-    3.4 §5 (samples counted as 16-bit steps, floor of one, triangles on the mel axis); openSMILE itself
-    (after the end the last frame is repeated, and accelerations see the deltas of those frames).
+    power over 0–8000 Hz, lifter 22, log energy of the unprocessed frame, delta window 2, order); HTK
+    Book 3.4 §5 (16-bit samples, floor of one, triangles on the mel axis); openSMILE (the last frame is
+    repeated after the end, and accelerations include the deltas of these repeated frames).
     """
     frames_BTW, frames_B = split_frames(waveforms_BN, lengths_B, WINDOW)
     frames_BTW = frames_BTW * FULL_SCALE
     energy_BT1 = floored_log(frames_BTW.square().sum(-1, keepdim=True), HTK_FLOOR)
-    # HTK takes the sample before the first to be equal to the first.
+    # HTK repeats the first sample before the start.
     before_BTW = torch.cat([frames_BTW[..., :1], frames_BTW[..., :-1]], dim=-1)
     emphasised_BTW = frames_BTW - PRE_EMPHASIS * before_BTW
     power_BTK = power_spectrum(emphasised_BTW * hamming_window().to(frames_BTW.device))
@@ -78,7 +77,7 @@ def mfcc(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _cepstral_transform() -> Tensor:
-    """Log mel energies to liftered cepstra, (M, C): the cosine transform of HTK Book §5.6."""
+    """Return the matrix from log mel energies to liftered cepstra, (M, C); HTK Book §5.6."""
     band_M1 = torch.arange(MFCC_BANDS, dtype=torch.float64)[:, None] + 0.5
     number_C = torch.arange(1, CEPSTRA + 1, dtype=torch.float64)
     cosines_MC = torch.cos(math.pi / MFCC_BANDS * number_C * band_M1) * math.sqrt(2 / MFCC_BANDS)
@@ -86,9 +85,9 @@ def _cepstral_transform() -> Tensor:
 
 
 def _slopes(values_BTD: Tensor, known_B: Tensor, more: int) -> Tensor:
-    """Regression slope over two frames to either side (HTK Book §5.9), for `more` frames than given.
+    """Return regression slopes over two frames on each side (HTK Book §5.9), for T + `more` frames.
 
-    Before the first frame the first is repeated, after each waveform's last known one that one is.
+    The first frame is repeated before the start, the last of the `known_B` frames after the end.
     """
     frames_T = torch.arange(values_BTD.shape[1] + more, device=values_BTD.device)
 

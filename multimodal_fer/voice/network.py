@@ -1,10 +1,7 @@
-"""Voice networks: a batch of waveforms in, logits and an embedding per waveform out.
-
-`SpeechNetwork` is what became of ARE (`recurrent.py`) step by step; each step is a setting, so that each can
-be measured and switched back.
+"""The voice network, developed step by step from ARE (`recurrent.py`); each step is a setting.
 
 Shapes: B waveforms, N samples at 16 kHz, T frames, F values of a frame, P values of a whole utterance,
-C channels, H values per frame after the recurrent layer, D embedding, K classes.
+C channels, H values per frame after the recurrent layer, D embedding.
 """
 
 from dataclasses import dataclass
@@ -27,19 +24,17 @@ POOLINGS = ("last", "attention")
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """Everything that inference has to agree on with training; stored as `config.json`."""
+    """The settings that training and inference share; stored as `config.json`."""
 
     labels: tuple[str, ...] = OPEN7  # names of the logits, in order
-    front: str = "log-mel"  # mel energies through convolutions; or "mfcc", as they are
+    front: str = "log-mel"  # log mel energies and convolutions; or "mfcc", without convolutions
     bands: int = 64  # of log-mel
-    channels: tuple[int, ...] = (
-        32,
-        64,
-        96,
-        128,
-    )  # of convolutions, each of which halves both sides
-    normalise: bool = True  # take each value's mean over the utterance out: the microphone's colour
-    prosody: bool = False  # 35 values of the whole utterance beside the pooled frames
+    # Of the convolutions, each of which halves both time and frequency.
+    channels: tuple[int, ...] = (32, 64, 96, 128)
+    normalise: bool = (
+        True  # subtract each value's mean over the utterance, an effect of the microphone
+    )
+    prosody: bool = False  # add 35 values of the whole utterance to the pooled frames
     units: int = 128  # of the recurrent layer, in each direction
     bidirectional: bool = True
     pooling: str = "attention"  # attentive statistics; or "last", the last state
@@ -47,27 +42,24 @@ class SpeechConfig:
     temperature: float = 1.0  # divides the logits; fitted on validation data
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("front", self.front, FRONTS),
-            ("pooling", self.pooling, POOLINGS),
-        ):
-            if value not in known:
+        for name, known in (("front", FRONTS), ("pooling", POOLINGS)):
+            if (value := getattr(self, name)) not in known:
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
 
 
 class Sound(NamedTuple):
     """Features of B waveforms."""
 
-    frames: Tensor  # (B, T, F), zero after each one's end
-    lengths: Tensor  # (B,), real frames of each
-    prosody: Tensor | None  # (B, P), where the network reads it
+    frames: Tensor  # (B, T, F), zero in the padding
+    lengths: Tensor  # (B,), frames of each waveform
+    prosody: Tensor | None  # (B, P), or None if the network does not use it
 
 
 class ConvolutionBlock(nn.Module):
     """A convolution over time and frequency that halves both; (B, C, T, F) in and out.
 
-    Halved before it is normalised, the first by its own steps: the full-size maps are where the time goes
-    (2.8 times as fast as a normalised 3x3 convolution with pooling behind it).
+    The first block uses a stride and the others pool before the normalisation, 2.8 times as fast as
+    pooling after it, because full-size maps take most of the time.
     """
 
     def __init__(self, inputs: int, outputs: int, first: bool = False):
@@ -85,13 +77,12 @@ class ConvolutionBlock(nn.Module):
 
 
 class SpeechNetwork(nn.Module):
-    """The voice encoder: convolutions over log-mel, a recurrent layer, attentive statistics.
+    """The voice encoder: convolutions over log mel energies, a recurrent layer, attentive statistics.
 
-    `forward` takes mono 16 kHz waveforms in [-1, 1] (B, N) with their lengths in samples, and makes its
-    features itself, so that recipe and analyzer cannot drift apart;
-    `extract_features` and `judge` are its halves,
-    for training to change features in between. Padding never changes an answer. Raises `ValueError` for
-    a length of zero: whoever has no voice leaves the network out.
+    `forward` takes mono 16 kHz waveforms in [-1, 1] (B, N) and their lengths in samples (B,). It consists
+    of `extract_features` and `judge`, so that training can change the features in between. Padding does
+    not change the output. Raises `ValueError` for a length of zero; leave the network out if there is no
+    voice.
     """
 
     config: SpeechConfig
@@ -105,7 +96,7 @@ class SpeechNetwork(nn.Module):
         for width in config.channels if config.front == "log-mel" else ():
             blocks.append(ConvolutionBlock(inputs, width, first=not blocks))
             inputs, size = width, size // 2
-        # Channels last: the convolutions run twice as fast on a CPU.
+        # With channels last, convolutions run twice as fast on a CPU.
         self.blocks = nn.ModuleList(blocks).to(memory_format=torch.channels_last)
         size *= inputs
         self.recurrent = nn.GRU(
@@ -123,7 +114,7 @@ class SpeechNetwork(nn.Module):
 
     @torch.no_grad()
     def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
-        """The features that `judge` reads; they have no parameters and need no gradient."""
+        """Return the features for `judge`; they have no parameters and need no gradient."""
         check_lengths(lengths_B, waveforms_BN.shape[1])
         if self.config.front == "mfcc":
             frames_BTF, frames_B = mfcc(waveforms_BN, lengths_B)
@@ -133,6 +124,7 @@ class SpeechNetwork(nn.Module):
         return Sound(frames_BTF, frames_B, whole_BP)
 
     def judge(self, sound: Sound) -> Output:
+        """Classify features; return logits and embeddings."""
         frames_BTH, lengths_B = self._convolve(self._normalise(sound), sound.lengths)
         embedding_BD = self.dropout(self._pool(self.dropout(frames_BTH), lengths_B))
         if self.prosody_scale is not None:
@@ -141,7 +133,7 @@ class SpeechNetwork(nn.Module):
         return Output(self.head(embedding_BD), embedding_BD)
 
     def _normalise(self, sound: Sound) -> Tensor:
-        """Frames (B, T, F) without each utterance's mean, scaled alike for all; zero after each end."""
+        """Subtract each utterance's mean and scale all frames alike, (B, T, F); zero in the padding."""
         if self.scale is None:
             return sound.frames
         present_BT1 = present(sound.lengths, sound.frames.shape[1]).unsqueeze(2)
@@ -151,17 +143,17 @@ class SpeechNetwork(nn.Module):
         if not self.training:
             scaled_BTF = self.scale(centred_BTF.transpose(1, 2)).transpose(1, 2)
             return scaled_BTF.masked_fill(~present_BT1, 0.0)
-        # Statistics of real frames alone: a batch's padding must not change the scale.
+        # Statistics without padding, which must not change the scale.
         scaled_NF = self.scale(centred_BTF[present_BT1.squeeze(2)])
         return torch.zeros_like(centred_BTF).masked_scatter(present_BT1, scaled_NF)
 
     def _convolve(self, frames_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, T / 2**blocks, C · F / 2**blocks); what lies behind an end stays zero throughout."""
+        """Return (B, T / 2**blocks, C · F / 2**blocks), with zeros in the padding, and the lengths."""
         shortest = 1 << len(self.blocks)
         if frames_BTF.shape[1] < shortest:
             missing = shortest - frames_BTF.shape[1]
             frames_BTF = functional.pad(frames_BTF, (0, 0, 0, missing))
-        lengths_B = lengths_B.clamp(min=shortest)  # silence fills up the shortest sounds
+        lengths_B = lengths_B.clamp(min=shortest)  # the shortest sounds are padded with silence
         map_BCTF = frames_BTF.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             map_BCTF = block(map_BCTF)
@@ -171,7 +163,7 @@ class SpeechNetwork(nn.Module):
         return map_BCTF.transpose(1, 2).flatten(2), lengths_B
 
     def _pool(self, frames_BTH: Tensor, lengths_B: Tensor) -> Tensor:
-        """Through the recurrent layer to one embedding (B, D)."""
+        """Run the recurrent layer and return one embedding per waveform (B, D)."""
         outputs_BTH, last_BH = run_gru(self.recurrent, frames_BTH, lengths_B)
         if self.pooling is None:
             return last_BH

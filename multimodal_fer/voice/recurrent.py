@@ -1,7 +1,7 @@
 """ARE, the voice encoder of Yoon, Byun and Jung 2018 (arXiv 1810.04635).
 
-Shapes: B utterances, T frames, F values per frame, P prosody values, H hidden units, D embedding,
-K classes.
+Shapes: B utterances, N samples at 16 kHz, T frames, F values per frame, P prosody values, H hidden units,
+D embedding.
 """
 
 from dataclasses import dataclass
@@ -17,26 +17,25 @@ from multimodal_fer.voice.mfcc import mfcc
 from multimodal_fer.voice.network import Sound
 from multimodal_fer.voice.prosody import prosody
 
-PUBLISHED_FRAMES = 750  # 7.5 s; longer utterances lose their end
+PUBLISHED_FRAMES = 750  # 7.5 s; longer utterances are cut
 
 
 @dataclass(frozen=True)
 class VoiceConfig:
-    """ARE: sizes of what it hears. Everything that inference has to agree on with training."""
+    """The settings of ARE that training and inference share."""
 
     labels: tuple[str, ...] = OPEN7  # names of the logits, in order
     units: int = 200  # of each GRU
     frame_size: int = 39  # MFCC values per frame
     prosody_size: int = 35  # prosody values per utterance
-    voice_keep: float = 0.7  # share of MFCC values that training keeps: keep, not drop
+    voice_keep: float = 0.7  # share of MFCC values that dropout keeps
     temperature: float = 1.0  # divides the logits; fitted on validation data
 
 
 class VoiceEncoder(nn.Module):
-    """The last state over the MFCC frames beside the prosody: (B, H + P).
+    """The last state over the MFCC frames, joined with the prosody: (B, H + P).
 
-    Dropout acts on the frames alone. The published wrapper drops outputs too, but never the state, and
-    only the last state is used here.
+    Dropout acts on the frames only. The published system also drops outputs, which are not used here.
     """
 
     def __init__(self, config: VoiceConfig):
@@ -60,13 +59,13 @@ class ARE(nn.Module):
         self.head = ScalarBiasLinear(self.voice.size, len(config.labels))
 
     def forward(self, mfcc_BTF: Tensor, frames_B: Tensor, prosody_BP: Tensor) -> Output:
-        """Classify each voice; the embedding is the last state and the prosody, (B, 235)."""
+        """Classify features; the embedding is the last state and the prosody, (B, 235)."""
         embedding_BD = self.voice(mfcc_BTF, frames_B, prosody_BP)
         return Output(self.head(embedding_BD), embedding_BD)
 
 
 class PublishedVoice(nn.Module):
-    """ARE of Yoon et al. 2018 behind the same seam: it makes its features itself, none normalised."""
+    """ARE with the interface of `SpeechNetwork`: it computes its features, without normalisation."""
 
     config: VoiceConfig
 
@@ -80,14 +79,16 @@ class PublishedVoice(nn.Module):
 
     @torch.no_grad()
     def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
-        """MFCC of the first 7.5 s, and the prosody of all."""
+        """Return the MFCC of the first 7.5 s and the prosody of the whole waveform."""
         check_lengths(lengths_B, waveforms_BN.shape[1])
         frames_BTF, frames_B = mfcc(waveforms_BN, lengths_B)
-        whole_BP = prosody(waveforms_BN, lengths_B)
-        return Sound(
-            frames_BTF[:, :PUBLISHED_FRAMES], frames_B.clamp(max=PUBLISHED_FRAMES), whole_BP
+        frames_BTF, frames_B = (
+            frames_BTF[:, :PUBLISHED_FRAMES],
+            frames_B.clamp(max=PUBLISHED_FRAMES),
         )
+        return Sound(frames_BTF, frames_B, prosody(waveforms_BN, lengths_B))
 
     def judge(self, sound: Sound) -> Output:
+        """Classify features; return logits and embeddings."""
         assert sound.prosody is not None
         return self.encoder(sound.frames, sound.lengths, sound.prosody)

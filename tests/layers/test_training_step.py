@@ -1,6 +1,6 @@
-"""Every network survives a training step with its kernels channels-last, on whatever processor this is.
+"""Test a training step of every network with channels-last kernels.
 
-The steps run in a process of their own: a fault in a library below ends that, and one test fails by name.
+The steps run in another process, because a fault in a library can end the process.
 """
 
 import json
@@ -46,7 +46,7 @@ CASES: dict[str, tuple[str, dict, str]] = {
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What became of each case: `learns`, or what the process said at its end."""
+    """Return the outcome of each case: `learns`, or the error output of the process."""
     cases = CASES | {
         model: (model, {"backbone": str(folder)}, "float32")
         for model, folder in save_encoders(tmp_path_factory.mktemp("encoders")).items()
@@ -67,11 +67,11 @@ def run_until_one_ends(cases: list[list]) -> dict[str, str]:
         [sys.executable, ROOT / "tests" / "layers" / "training_steps.py", json.dumps(cases)],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
-    said = ended.stdout.splitlines()
-    known = {line.removeprefix("is over "): "learns" for line in said if line.startswith("is over")}
+    lines = ended.stdout.splitlines()
+    known = {line.removeprefix("ends "): "learns" for line in lines if line.startswith("ends ")}
     if ended.returncode:
         fault = f"ended the process with status {ended.returncode}: {ended.stderr[-2000:]}"
-        known[said[-1].removeprefix("begins ") if said else cases[0][0]] = fault
+        known[lines[-1].removeprefix("begins ") if lines else cases[0][0]] = fault
     return known
 
 
@@ -82,7 +82,7 @@ def test_a_training_step_does_not_end_the_process(case: str, outcomes: dict[str,
 
 @pytest.mark.parametrize("model", sorted(set(MODELS) - set(ENCODERS)))
 def test_no_network_leaves_a_strided_1x1_convolution_to_the_library(model: str) -> None:
-    with torch.device("meta"):  # shapes without memory
+    with torch.device("meta"):  # no memory is allocated
         network = build(model, EVIDENCE if model == "late-attention" else {})
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
@@ -95,7 +95,9 @@ def test_steps_taken_first_give_the_numbers_of_a_strided_convolution(
     sides: tuple[int, int], stride: int
 ) -> None:
     torch.manual_seed(0)
-    ours = Pointwise(5, 6, stride, bias=True).double()  # oneDNN has no float64: torch's own loops
+    ours = Pointwise(
+        5, 6, stride, bias=True
+    ).double()  # oneDNN does not support float64, so that torch computes both
     theirs = nn.Conv2d(5, 6, 1, stride).double()
     theirs.load_state_dict(ours.state_dict())
     given = [torch.randn(3, 5, *sides).double().requires_grad_() for _ in range(2)]

@@ -1,7 +1,6 @@
-"""One training step of each network, in a process that it may end; `test_training_step.py` starts it.
+"""Run one training step of each network; `test_training_step.py` starts this in a process of its own.
 
-Every case is said before it begins and after it is over, so that whoever started the process knows where it
-ended.
+The start and the end of each case are printed, so that the test knows which case ended the process.
 """
 
 import json
@@ -15,11 +14,11 @@ from torch import Tensor
 from multimodal_fer.models import build
 from multimodal_fer.models.reference_outputs import reference_input
 
-BATCH = 16  # smaller batches of narrow maps do not show what oneDNN gets wrong
+BATCH = 16  # smaller batches do not show the fault of oneDNN
 
 
 def repeated(value: Any) -> Any:
-    """The four golden examples, as often as a batch has room for."""
+    """Repeat the four reference samples to fill the batch."""
     if isinstance(value, Tensor):
         return value.repeat(BATCH // len(value), *[1] * (value.ndim - 1))
     if isinstance(value, Mapping):
@@ -45,4 +44,4 @@ if __name__ == "__main__":
     for case, *what in json.loads(sys.argv[1]):
         print("begins", case, flush=True)
         train_one_step(*what)
-        print("is over", case, flush=True)
+        print("ends", case, flush=True)

@@ -1,4 +1,4 @@
-"""Videos with the answer drawn in: at the right moments and places, upright, with their own sound."""
+"""Test annotated videos: drawing at the right times and places, upright frames, unchanged sound."""
 
 import subprocess
 import sys
@@ -42,11 +42,14 @@ def answer(duration=2.0, segments=(), words=(), track=None, times=()):
     )
 
 
-def track_of(*seen):
-    """A face at times, its left edge moving."""
-    boxes = [[left, 40.0, left + 60.0, 100.0] for _, left in seen]
+def track_of(*detections):
+    """Return a track of one face from pairs of time and left edge."""
+    boxes = [[left, 40.0, left + 60.0, 100.0] for _, left in detections]
     return FaceTrack(
-        0, [time for time, _ in seen], boxes, [{"neutral": 0.2, "anger": 0.8}] * len(seen)
+        0,
+        [time for time, _ in detections],
+        boxes,
+        [{"neutral": 0.2, "anger": 0.8}] * len(detections),
     )
 
 
@@ -72,13 +75,11 @@ def test_the_sample_keeps_its_sound_and_shows_the_answer(analyzer, tmp_path):
         assert container.streams.video[0].codec_context.name == "h264"
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx(every(14.8, 25))
     before, after = (dict(islice(pictures(path), 126)) for path in (SAMPLE, output))
-    for time, is_seen in ((2.0, True), (5.0, False)):
+    for time, has_face in ((2.0, True), (5.0, False)):
         changed = numpy.abs(before[time].astype(int) - after[time]).max(axis=2) > 60
         assert changed[300:].sum() > 300  # the emotion, at the lower edge
-        assert (
-            bool(changed[:280].sum() > 300) is is_seen
-        )  # the box around the face, where there is one
-    # Where nothing is drawn, colours are those of the recording.
+        assert bool(changed[:280].sum() > 300) is has_face  # the box around the face
+    # Colours stay the same outside the drawing.
     assert numpy.abs(before[5.0][:200].astype(int) - after[5.0][:200]).mean() < 2
     assert not list(tmp_path.glob("*.part"))
 
@@ -86,7 +87,7 @@ def test_the_sample_keeps_its_sound_and_shows_the_answer(analyzer, tmp_path):
 def test_variable_frame_rate_and_rotation(tmp_path):
     def half(time):
         image = numpy.full((120, 160, 3), GREY, numpy.uint8)
-        image[:, :80] = 220  # upright, after a quarter turn, at the top or bottom
+        image[:, :80] = 220  # at the top or bottom after the rotation
         return image
 
     times = [0.0, 0.1, 0.15, 0.6, 0.7, 1.4]
@@ -98,7 +99,9 @@ def test_variable_frame_rate_and_rotation(tmp_path):
     for (_, old), (_, new) in zip(before, after, strict=True):
         assert numpy.abs(old[:100].astype(int) - new[:100]).mean() < 3
     with av.open(str(tmp_path / "out.mp4")) as container:
-        assert next(container.decode(video=0)).rotation == 0  # else players would turn it once more
+        assert (
+            next(container.decode(video=0)).rotation == 0
+        )  # otherwise players would rotate it again
 
 
 def test_odd_sizes_and_pixels_that_are_not_square(tmp_path):
@@ -153,7 +156,7 @@ def test_sound_that_the_container_cannot_hold_is_encoded(tmp_path):
     assert numpy.abs(new).mean() == pytest.approx(numpy.abs(old).mean(), rel=0.1)
 
 
-def test_boxes_move_between_pictures_and_do_not_outlive_them():
+def test_boxes_move_between_frames_and_end_with_them():
     times = [0.0, 0.2, 0.4, 0.6, 0.8]
     track = track_of((0.0, 10.0), (0.2, 30.0), (0.8, 90.0))
     overlay = Overlay(answer(track=track, times=times))
@@ -163,9 +166,8 @@ def test_boxes_move_between_pictures_and_do_not_outlive_them():
         return boxes[0].corners[0] if boxes else None
 
     assert [left(time) for time in (0.0, 0.05, 0.1, 0.2)] == pytest.approx([10, 15, 20, 30])
-    assert (
-        left(0.35) == 30.0 and left(0.45) is None
-    )  # not found at 0.4: held for one step, no longer
+    # The face is not found at 0.4, so the box stays for one step only.
+    assert left(0.35) == 30.0 and left(0.45) is None
     assert left(0.8) == left(0.99) == 90.0 and left(1.05) is None
     assert overlay.boxes(0.1)[0].label == "anger 80%"
     assert Overlay(answer(track=track, times=times), faces=False).boxes(0.0) == []
@@ -186,11 +188,11 @@ def test_boxes_lie_on_the_face(tmp_path):
         assert (bright.min(), bright.max()) == pytest.approx((left, left + 60), abs=2)
 
 
-def test_long_words_turn_like_pages_and_stay_inside_the_picture():
+def test_long_texts_are_shown_in_pages_inside_the_frame():
     texts = [f"word{number}" for number in range(40)]
     words = [Word(text, 0.1 * n, 0.1 * n + 0.1, 1.0) for n, text in enumerate(texts)]
     overlay = Overlay(answer(segments=[segment(0, 4, " ".join(texts))], words=words))
-    shown = [overlay._said(0, time, 280, 15) for time in (0.0, 2.0, 3.95)]
+    shown = [overlay._lines_at(0, time, 280, 15) for time in (0.0, 2.0, 3.95)]
     assert all(1 <= len(lines) <= 2 for lines in shown)
     assert texts[0] in shown[0][0].split() and texts[20] in " ".join(shown[1]).split()
     assert shown[2][-1].split()[-1] == texts[-1]
@@ -199,14 +201,16 @@ def test_long_words_turn_like_pages_and_stay_inside_the_picture():
     assert touched.any() and not touched[:8].any() and not touched[-8:].any()
 
 
-def test_letters_of_many_scripts_are_drawn_and_others_are_owned_up_to(tmp_path):
+def test_letters_of_many_scripts_are_drawn_and_others_are_reported(tmp_path):
     assert all(
         map(drawable, ("No! 87% – “so”…", "żółć", "Привет", "Ελλάδα", "日本語 かな", "한국어"))
     )
     assert not any(map(drawable, ("שלום", "مرحبا", "हिन्दी", "ไทย")))
     missing = drawing._letters("\N{DEVANAGARI LETTER HA}", 40)
     question = drawing._letters("?", 40)
-    numpy.testing.assert_array_equal(missing, question)  # what the font does with letters it lacks
+    numpy.testing.assert_array_equal(
+        missing, question
+    )  # the font draws this for letters that it lacks
     for letter in "żĄğПΩ日か한":
         drawn = drawing._letters(letter, 40)
         assert drawn.shape != question.shape or (drawn != question).any()
@@ -216,7 +220,7 @@ def test_letters_of_many_scripts_are_drawn_and_others_are_owned_up_to(tmp_path):
         picture=lambda _: numpy.full((240, 320, 3), GREY, numpy.uint8),
     )
     (note,) = write_video(answer(segments=[segment(0, 1, "שלום")]), clip, tmp_path / "out.mp4")
-    assert note == "words in scripts that cannot be drawn are left out of the video"
+    assert note == "words in a script that cannot be drawn are missing from the video"
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
@@ -226,10 +230,10 @@ def test_letters_stand_out_from_any_background(grey):
     assert image.max() > 240 and image.min() < 15  # white letters, black outline
 
 
-def test_what_cannot_be_done(tmp_path, monkeypatch):
+def test_wrong_input_and_output_are_refused(tmp_path, monkeypatch):
     sound = write_clip(tmp_path / "a.wav", sound=tone(0.5, 16_000), rate=16_000)
     clip = write_clip(tmp_path / "clip.mp4", frame_times=every(0.3, 10))
-    with pytest.raises(MediaError, match="has no picture"):
+    with pytest.raises(MediaError, match="has no video to draw into"):
         write_video(answer(), sound, tmp_path / "out.mp4")
     with pytest.raises(OutputError, match=r"ends in \.mp4, \.mov, \.mkv"):
         write_video(answer(), clip, tmp_path / "out.gif")
@@ -239,7 +243,7 @@ def test_what_cannot_be_done(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="cannot be written"):
         write_video(answer(), clip, tmp_path / "taken.mp4")
     assert not list(tmp_path.glob("*.part"))
-    monkeypatch.setattr(drawing, "ENCODERS", drawing.ENCODERS[1:])  # a build without x264
+    monkeypatch.setattr(drawing, "ENCODERS", drawing.ENCODERS[1:])  # as in a build without x264
     write_video(answer(), clip, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "mpeg4"
@@ -249,7 +253,7 @@ def test_a_damaged_recording_is_drawn_as_far_as_it_goes(tmp_path):
     clip = tmp_path / "cut.mp4"
     clip.write_bytes(SAMPLE.read_bytes()[:250_000])
     notes = write_video(answer(14.8), clip, tmp_path / "out.mp4")
-    assert "the pictures end at 7.4 s, the recording at 14.8 s" in notes
+    assert "the video ends at 7.4 s, the recording at 14.8 s" in notes
     assert 1 < probe(tmp_path / "out.mp4").duration < 12
     times = [time for time, _ in pictures(tmp_path / "out.mp4")]
     assert all(before < after for before, after in pairwise(times))

@@ -1,4 +1,4 @@
-"""One clock for both streams, and every kind of recording that people hand in."""
+"""Test the common clock of sound and video, and recordings of many kinds."""
 
 import socket
 import tracemalloc
@@ -17,7 +17,7 @@ from multimodal_fer.types import SAMPLE_RATE
 
 
 def onset(waveform) -> float:
-    """Seconds at which a tone begins."""
+    """Return the seconds at which a tone starts."""
     return float(numpy.argmax(numpy.abs(waveform) > 0.1)) / SAMPLE_RATE
 
 
@@ -31,7 +31,7 @@ def test_audio_that_starts_late_keeps_its_place(tmp_path):
 
 
 def test_variable_frame_rate_gives_true_times(tmp_path):
-    """Ten pictures a second, then two: the eleventh is shown at 1.0 s, not at 10/average rate."""
+    """Check that frame 11 is at 1.0 s, after ten frames per second and before two per second."""
     times = [*every(1, 10), 1.0, 1.5, 2.0, 2.5, 3.0]
     clip = write_clip(tmp_path / "vfr.mp4", frame_times=times)
     found = [frame.time for frame in iter_frames(clip, rate=1000)]
@@ -39,7 +39,7 @@ def test_variable_frame_rate_gives_true_times(tmp_path):
 
 
 def test_times_follow_the_brightness_that_was_written(tmp_path):
-    """The picture that comes with a time is the one that was written for it."""
+    """Check that each frame is the one that was written at its time."""
 
     def picture(time):
         return numpy.full((64, 64, 3), round(time * 80), numpy.uint8)
@@ -60,18 +60,18 @@ def test_pictures_come_at_the_asked_rate(tmp_path):
 
 @pytest.mark.parametrize("rotation", [90, -90, 180])
 def test_phone_video_is_turned_upright(tmp_path, rotation):
-    """The camera's sensor lay on its side: what the display matrix turns must come out upright."""
+    """Check that frames are rotated as the display matrix of the recording says."""
 
-    def lying(_):
+    def sideways(_):
         image = grey(0)
-        image[:60] = (250, 20, 20)  # a red stripe along the upper edge of the stored picture
+        image[:60] = (250, 20, 20)  # a red stripe at the upper edge of the stored frame
         return image
 
     clip = write_clip(
-        tmp_path / "phone.mp4", frame_times=every(0.5, 30), picture=lying, rotation=rotation
+        tmp_path / "phone.mp4", frame_times=every(0.5, 30), picture=sideways, rotation=rotation
     )
     image = next(iter_frames(clip)).image
-    upright = numpy.rot90(lying(0), rotation // 90)  # counter-clockwise, as the matrix says
+    upright = numpy.rot90(sideways(0), rotation // 90)  # counter-clockwise, as the matrix says
     assert image.shape == upright.shape
     assert numpy.abs(image.astype(int) - upright).mean() < 12
 
@@ -116,7 +116,7 @@ def test_every_sound_becomes_16_khz_mono(tmp_path, rate, layout, ending):
 
 
 def test_loud_stereo_stays_within_one(tmp_path):
-    """FFmpeg mixes two channels to 1.4 times either unless it is told not to."""
+    """Check that mixing two equal channels does not exceed 1; by default, FFmpeg gives 1.4."""
     clip = write_clip(tmp_path / "loud.wav", sound=tone(1, 48_000) * 1.99, layout="stereo")
     assert numpy.abs(read_audio(clip)).max() == pytest.approx(1.0, abs=0.02)
 
@@ -131,7 +131,7 @@ def test_blocks_follow_each_other_without_a_gap(tmp_path):
 
 
 def test_mpeg_clock_starts_anywhere(tmp_path):
-    """An MPEG stream's first stamp is what players call 0:00."""
+    """Check that the first timestamp of an MPEG stream is time zero."""
     clip = write_clip(tmp_path / "a.ts", frame_times=every(1, 30), sound=tone(1, 48_000, 0.5))
     assert next(iter_frames(clip)).time == pytest.approx(0.0, abs=0.05)
     assert onset(read_audio(clip)) == pytest.approx(0.5, abs=0.08)
@@ -144,7 +144,7 @@ def test_avi_without_presentation_stamps(tmp_path):
 
 
 def test_memory_does_not_grow_with_length(tmp_path):
-    """Pictures are looked at one by one: a long clip holds no more at once than a short one."""
+    """Check that a long clip needs no more memory than a short one."""
     peaks = []
     for seconds in (2, 12):
         clip = write_clip(tmp_path / f"{seconds}.mp4", frame_times=every(seconds, 30))
@@ -195,7 +195,7 @@ def test_truncated_mp4_without_its_index(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", frame_times=every(2, 30))
     content = clip.read_bytes()
     clip.write_bytes(content[: len(content) // 2])
-    with pytest.raises(MediaError, match="its end is missing"):
+    with pytest.raises(MediaError, match="is incomplete: copy or export it again"):
         probe(clip)
 
 
@@ -209,8 +209,8 @@ def test_a_title_that_is_not_utf_8(tmp_path):
     assert next(iter_frames(tmp_path / "b.mkv")).time == 0
 
 
-def test_a_hole_in_the_sound_is_silence(tmp_path):
-    """Lost packets must not pull later sound forward."""
+def test_a_gap_in_the_sound_is_silence(tmp_path):
+    """Check that sound after lost packets keeps its time."""
     first = write_clip(tmp_path / "a.mkv", sound=tone(1, 48_000))
     assert len(read_audio(first)) == pytest.approx(SAMPLE_RATE, abs=1500)
 
@@ -225,7 +225,7 @@ def test_a_hole_in_the_sound_is_silence(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi"])
-def test_a_late_start_gives_the_pictures_that_reading_on_would(tmp_path, name):
+def test_a_late_start_gives_the_same_frames(tmp_path, name):
     def brightening(time):
         return numpy.full((240, 320, 3), round(12 * time), numpy.uint8)
 

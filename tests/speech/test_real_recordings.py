@@ -1,4 +1,4 @@
-"""Real talking faces, where they are at hand: faces found, words right, none invented."""
+"""Test faces and words on recordings of real people, if they are available."""
 
 import csv
 import json
@@ -13,10 +13,10 @@ pytestmark = pytest.mark.skipif(
     reason="the real recordings are not at ../shared/data/video",
 )
 
-# How Whisper writes what the GRID corpus spells: letters and digits run together.
+# Whisper joins the letters and digits of GRID sentences.
 DIGITS = "zero one two three four five six seven eight nine"
 NUMBERS = {word: str(digit) for digit, word in enumerate(DIGITS.split())}
-MIN_WORDS_RIGHT = 4  # of the six of a GRID sentence, which no language model expects
+MIN_WORDS_RIGHT = 4  # of the six words of a GRID sentence, which has little context
 
 
 def recordings():
@@ -25,7 +25,7 @@ def recordings():
 
 
 def written(text: str) -> str:
-    """One run of characters, so that "K seven" and "K7" are the same."""
+    """Return a text without spaces and with digits, so that "K seven" equals "K7"."""
     return "".join(NUMBERS.get(word, word) for word in plain(text))
 
 
@@ -50,11 +50,11 @@ def test_words_are_right_where_somebody_speaks(answers):
     for row in recordings():
         if row["talking"] != "yes":
             continue
-        heard = written(
+        transcript = written(
             " ".join(word["text"] for word in answers[row["path"]]["transcript"]["words"])
         )
-        found = sum(NUMBERS.get(word, word) in heard for word in plain(row["text"]))
-        assert found >= MIN_WORDS_RIGHT, (row["text"], heard)
+        found = sum(NUMBERS.get(word, word) in transcript for word in plain(row["text"]))
+        assert found >= MIN_WORDS_RIGHT, (row["text"], transcript)
         right, total = right + found, total + 6
     assert right / total > 0.85
 
@@ -68,7 +68,7 @@ def test_no_words_are_invented_where_nobody_speaks(answers):
 
 
 def test_read_sentences_are_not_taken_for_strong_negative_feelings(answers):
-    """GRID is read neutrally: no clip may come out as angry, disgusted or afraid."""
+    """Check that no GRID clip, all read neutrally, has high scores of anger, disgust or fear."""
     for row in recordings():
         if row["talking"] == "yes":
             scores = answers[row["path"]]["scores"]

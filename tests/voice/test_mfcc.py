@@ -1,4 +1,4 @@
-"""MFCC and log mel energies against independent implementations, and against padding."""
+"""Test MFCC and log mel energies against other implementations, and with padding."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from multimodal_fer.voice.mfcc import MFCC_SIZE, mfcc
 
 RATE = 16_000
 
-# What an openSMILE configuration file says, by component: its class, what it reads, its settings.
+# The components of an openSMILE configuration file by name: class, input level, settings.
 Parts = dict[str, tuple[str, str, Mapping[str, object]]]
 
 # The settings of the configuration that Yoon et al. 2018 used (MFCC12_E_D_A).
@@ -59,7 +59,7 @@ MFCC12_E_D_A: Parts = {
 
 
 def ask_opensmile(folder: Path, parts: Parts, level: str, waveform: numpy.ndarray) -> numpy.ndarray:
-    """What openSMILE computes for a waveform, (T, D); the test is skipped where it is not installed."""
+    """Return openSMILE's features of a waveform, (T, D); skip the test if it is not installed."""
     opensmile = pytest.importorskip("opensmile", reason="pip install opensmile to compare with it")
     lines = ["[componentInstances:cComponentManager]", "instance[dataMemory].type=cDataMemory"]
     lines += [r"\{\cm[source{?}:where the sound comes from]}"]
@@ -75,7 +75,7 @@ def ask_opensmile(folder: Path, parts: Parts, level: str, waveform: numpy.ndarra
 
 
 def speechlike(seconds: float, seed: int = 0) -> numpy.ndarray:
-    """Harmonics and noise that come and go, in steps of 16 bits."""
+    """Return harmonics and noise of changing loudness, with 16 bits."""
     chance = numpy.random.default_rng(seed)
     time = numpy.arange(round(seconds * RATE)) / RATE
     phase = 2 * numpy.pi * numpy.cumsum(140 + 40 * numpy.sin(5 * time)) / RATE
@@ -91,7 +91,7 @@ def batch_of(*waveforms: numpy.ndarray, padding: float = 0.0) -> tuple[torch.Ten
 
 
 def test_mfcc_equals_kaldi_and_librosa():
-    """Torchaudio's port of Kaldi has an HTK mode; librosa's deltas are the same regression."""
+    """Check MFCC against the HTK mode of torchaudio's Kaldi, and deltas against librosa."""
     kaldi = pytest.importorskip("torchaudio.compliance.kaldi", exc_type=ImportError)
     librosa = pytest.importorskip("librosa")
     waveform = speechlike(2.3)
@@ -119,13 +119,13 @@ def test_mfcc_equals_kaldi_and_librosa():
     delta = librosa.feature.delta(reference.T, width=5, mode="nearest").T
     assert numpy.abs(found[:, 13:26] - delta).max() < 1e-3
     acceleration = librosa.feature.delta(delta.T, width=5, mode="nearest").T
-    # The last two differ: openSMILE's deltas go on past the end, librosa repeats the last one.
+    # The last two differ: openSMILE continues deltas after the end, librosa repeats the last one.
     assert numpy.abs(found[:-2, 26:] - acceleration[:-2]).max() < 1e-3
 
 
 def test_mfcc_equals_opensmile(tmp_path):
     waveform = speechlike(2.3)
-    # The binding stores sound as whole steps, cut off towards zero; the fraction keeps the step.
+    # The binding truncates samples to 16 bits; the addition keeps their values.
     kept = waveform + numpy.sign(waveform) * 1e-6
     reference = ask_opensmile(tmp_path, MFCC12_E_D_A, "all", kept)
     found, frames = mfcc(*batch_of(waveform))
@@ -139,7 +139,7 @@ def test_log_mel_equals_librosa():
     found, frames = log_mel(*batch_of(waveform))
     cut = numpy.lib.stride_tricks.sliding_window_view(waveform, 400)[::160]
     power = numpy.abs(numpy.fft.rfft(cut * numpy.hamming(400), 1024)) ** 2
-    # librosa's triangles are straight over hertz, HTK's over mel: hardly a difference for narrow bands.
+    # librosa's triangles are linear in hertz, HTK's in mel: nearly the same for narrow bands.
     filters = librosa.filters.mel(sr=RATE, n_fft=1024, n_mels=64, htk=True, norm=None)
     reference = numpy.log(numpy.maximum(power @ filters.T, 1e-8))
     assert found.shape == (1, len(cut), 64) and frames.tolist() == [len(cut)]
@@ -148,7 +148,7 @@ def test_log_mel_equals_librosa():
 
 
 @pytest.mark.parametrize("bands", [1, 26, 64, 128])
-def test_every_band_of_log_mel_hears_its_tone(bands):
+def test_every_band_of_log_mel_responds_to_its_tone(bands):
     assert mel_filters(bands, 513).sum(0).min() > 0
     centre = 700 * math.expm1(math.log1p(8000 / 700) * ((bands + 1) // 2) / (bands + 1))
     wave = 0.5 * torch.sin(2 * math.pi * centre * torch.arange(RATE) / RATE)
@@ -157,7 +157,7 @@ def test_every_band_of_log_mel_hears_its_tone(bands):
 
 
 def test_log_mel_is_in_stated_units():
-    """Twice the pressure is log 4 more; digital silence lies on the floor."""
+    """Check that twice the pressure adds log 4 and that digital silence gives the floor."""
     wave = torch.from_numpy(speechlike(1.0))[None]
     length = torch.tensor([RATE])
     louder = log_mel(2 * wave, length)[0] - log_mel(wave, length)[0]
@@ -178,7 +178,7 @@ def test_padding_changes_nothing(features, padding):
 
 
 def test_deltas_end_on_the_last_real_frame():
-    """A sound that grows by the same step in each frame has a constant delta, halved at the edge."""
+    """Check that steady growth gives constant deltas, halved at the edge."""
     steps = torch.exp(0.05 * torch.arange(40).repeat_interleave(160))
     wave = 0.01 * steps * torch.sin(2 * math.pi * 1000 * torch.arange(6400) / RATE)
     energy_delta = mfcc(wave[None], torch.tensor([6400]))[0][0, :, 25]
@@ -187,7 +187,7 @@ def test_deltas_end_on_the_last_real_frame():
 
 
 def test_silence_is_zero():
-    """HTK's floor of one step squared: no minus infinity where nothing was recorded."""
+    """Check that HTK's floor prevents minus infinity for silence."""
     values, _ = mfcc(torch.zeros(1, RATE), torch.tensor([RATE]))
     assert values.abs().max() < 1e-4
 

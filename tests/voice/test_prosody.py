@@ -1,4 +1,4 @@
-"""Pitch, voicing, harmonicity and loudness of sounds whose answer is known, and of real voices."""
+"""Test pitch, voicing, harmonicity and loudness on synthetic sounds and real voices."""
 
 import math
 import tarfile
@@ -131,7 +131,7 @@ PROSODY: Parts = {
 
 
 def complex_tone(pitch: float | Tensor, seconds: float = 1.0, strength: float = 0.1) -> Tensor:
-    """Harmonics that fall by 6 dB an octave up to 7 kHz; `pitch` in Hz, constant or for each sample."""
+    """Return harmonics to 7 kHz with -6 dB per octave; `pitch` in Hz, constant or per sample."""
     pitch_N = torch.as_tensor(pitch, dtype=torch.float64).expand(round(seconds * RATE))
     phase_N = 2 * math.pi * pitch_N.cumsum(0) / RATE
     count = int(7000 / float(pitch_N.max()))
@@ -144,7 +144,7 @@ def contours(wave: Tensor) -> Contours:
 
 
 def summed(wave: Tensor) -> dict[str, float]:
-    """The 35 values by name."""
+    """Return the 35 values by name."""
     values = prosody(wave[None], torch.tensor([len(wave)]))[0].tolist()
     return dict(zip(PROSODY_NAMES, values, strict=True))
 
@@ -155,9 +155,9 @@ def noise(samples: int = RATE, seed: int = 0) -> Tensor:
 
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory) -> dict[int, numpy.ndarray]:
-    """One neutral sentence of each actor of RAVDESS, by the actor's number."""
+    """Return one neutral sentence of each RAVDESS actor, by the actor's number."""
     if not RAVDESS.exists():
-        pytest.skip(f"{RAVDESS}: not here; real voices cannot be tried")
+        pytest.skip(f"{RAVDESS}: no such file; real voices are not tested")
     folder = tmp_path_factory.mktemp("ravdess")
     found = {}
     with tarfile.open(RAVDESS) as archive:
@@ -180,8 +180,8 @@ def test_pitch_is_found(pitch, pure):
     assert found.semitones.median() == pytest.approx(12 * math.log2(pitch / 27.5), abs=0.35)
 
 
-def test_a_missing_fundamental_is_heard():
-    """The ear, and sub-harmonic summation, find the pitch that harmonics have in common."""
+def test_a_missing_fundamental_is_found():
+    """Check that the common pitch of harmonics is found without the fundamental."""
     time_N = torch.arange(RATE) / RATE
     wave = sum(0.05 * torch.sin(2 * math.pi * 150 * n * time_N + n) for n in range(3, 12))
     assert isinstance(wave, Tensor)
@@ -200,7 +200,7 @@ def test_a_glide_has_its_slope(start, end):
 
 
 def test_an_octave_jump_of_one_frame_is_smoothed_away():
-    """A weak sub-harmonic in the middle tempts the summation to the octave below."""
+    """Check that a short weak sub-harmonic does not cause an octave jump."""
     wave = complex_tone(240)
     middle = slice(RATE // 2, RATE // 2 + 500)
     wave[middle] += 0.5 * complex_tone(120)[middle]
@@ -210,12 +210,12 @@ def test_an_octave_jump_of_one_frame_is_smoothed_away():
 def test_silence_has_no_voice():
     values = summed(torch.zeros(RATE))
     assert set(values.values()) == {0.0}
-    # A tone of a millionth of the full scale is a rounding error of some microphone, nobody's voice.
+    # A tone at a millionth of full scale is a rounding error, not a voice.
     assert (contours(1e-6 * complex_tone(150)).f0 == 0).all()
 
 
 def test_the_edge_of_silence_is_where_it_is_stated():
-    """A root mean square of .0008 in the window, whose own is .595."""
+    """Check the threshold of 0.0008; the root mean square of the window is 0.595."""
     wave = complex_tone(150)
     wave = wave / wave.square().mean().sqrt()
     assert (contours(wave * 0.0008 / 0.595 * 0.9).f0 == 0).all()
@@ -236,13 +236,11 @@ def test_voice_between_pauses_is_found_where_it_is():
     assert not voiced[:94].any() and not voiced[205:].any()
     values = summed(wave)
     assert values["f0_mean"] == pytest.approx(180, rel=0.02)  # pauses do not count
-    assert values["f0_centroid"] == pytest.approx(
-        0.5, abs=0.02
-    )  # over voiced frames, pushed together
+    assert values["f0_centroid"] == pytest.approx(0.5, abs=0.02)  # over voiced frames only
 
 
 def test_loudness_grows_with_amplitude():
-    """Power to the .33: twice the pressure is 2^.66 as loud."""
+    """Check that twice the pressure is 2^0.66 times as loud."""
     wave = complex_tone(150)
     loud = [summed(wave * factor)["loudness_mean"] for factor in (0.1, 0.2, 0.4, 0.8)]
     for quiet, louder in pairwise(loud):
@@ -250,7 +248,7 @@ def test_loudness_grows_with_amplitude():
 
 
 def test_loudness_follows_the_ear():
-    """The ear is deaf to 50 Hz, compared with 3 kHz, and a 1 kHz tone of half the scale is 1.24."""
+    """Check that 50 Hz is quieter than 3 kHz and that 1 kHz at half scale is 1.24."""
     time_N = torch.arange(RATE) / RATE
     low, middle, high = (
         contours(0.5 * torch.sin(2 * math.pi * pitch * time_N)).loudness[0, 50].item()
@@ -315,7 +313,7 @@ def test_a_second_of_sound_takes_30_ms_at_most():
 
 
 def test_women_speak_higher_than_men(voices):
-    """Means over eleven actors each: about 120 and 215 Hz in neutral speech."""
+    """Check mean pitches over eleven actors each: about 120 and 215 Hz in neutral speech."""
     batch = batch_of(*(voices[actor] for actor in ACTORS))
     pitch = prosody(*batch)[:, 0]
     men, women = pitch[0::2], pitch[1::2]
@@ -324,8 +322,8 @@ def test_women_speak_higher_than_men(voices):
     assert (women > 1.1 * men.mean()).all()
 
 
-def test_real_voices_as_opensmile_hears_them(voices, tmp_path):
-    """Measured on 22 neutral sentences; what differs is which path is the cheapest."""
+def test_real_voices_agree_with_opensmile(voices, tmp_path):
+    """Compare contours of 22 neutral sentences; only the choice of the path differs."""
     ours, theirs = [], []
     for actor in ACTORS:
         wave = voices[actor]
@@ -343,15 +341,15 @@ def test_real_voices_as_opensmile_hears_them(voices, tmp_path):
     assert numpy.median(numpy.abs(ours[both] - theirs[both]), axis=0).max() < 1e-3
 
 
-def test_sums_as_opensmile_makes_them(tmp_path):
-    """A voice that leaves no doubt about its path, so that all 35 values can be compared."""
+def test_functionals_agree_with_opensmile(tmp_path):
+    """Compare all 35 values for a voice with an unambiguous path."""
     steps = torch.arange(2 * RATE) / RATE
     wave = complex_tone(200 + 30 * torch.sin(3 * steps), 2.0) * (1.2 + torch.sin(4 * steps))
     wave = ((wave + 0.002 * noise(2 * RATE)) * 32768).round() / 32768
     theirs = ask_opensmile(tmp_path, PROSODY, "all", wave.numpy())[0].reshape(5, 7)
-    theirs = theirs[:, [1, 0, 2, 3, 4, 5, 6]]  # openSMILE gives the deviation before the mean
+    theirs = theirs[:, [1, 0, 2, 3, 4, 5, 6]]  # openSMILE returns the deviation before the mean
     ours = prosody(wave[None], torch.tensor([len(wave)])).numpy().reshape(5, 7)
-    # The last frame of each contour counts twice there.
+    # openSMILE counts the last frame of each contour twice.
     size = numpy.abs(theirs[:, [0, 1, 1, 0, 0, 0, 1]])
     size[:, 2], size[:, 3] = size[:, 1] / 10, 1
     assert (numpy.abs(ours - theirs) / size).max() < 0.03

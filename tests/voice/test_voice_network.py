@@ -1,4 +1,4 @@
-"""The voice network: padding, switches, and that it can learn."""
+"""Test the voice network: padding, settings and learning."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def network(request):
 
 
 def waveforms(*lengths):
-    """Noise of several loudnesses and lengths, with garbage in the padding."""
+    """Return noise of several lengths, with nonzero padding."""
     generator = torch.Generator().manual_seed(1)
     padded = torch.randn(len(lengths), max(lengths), generator=generator) * 0.1
     return padded, torch.tensor(lengths)
@@ -37,7 +37,7 @@ def test_shapes(network):
     assert output.embedding.shape == (2, network.head.in_features)
 
 
-def test_padding_and_company_never_change_an_answer(network):
+def test_padding_and_batch_do_not_change_the_output(network):
     padded, lengths = waveforms(16_000, 9_000, 3_000, 400, 1)
     with torch.inference_mode():
         together = network(padded, lengths).logits
@@ -52,7 +52,7 @@ def test_silence_gives_a_finite_answer(network):
     assert torch.isfinite(logits).all()
 
 
-def test_what_is_not_there_is_refused(network):
+def test_a_length_of_zero_is_refused(network):
     with pytest.raises(ValueError, match="leave this modality out"):
         network(torch.zeros(1, 8_000), torch.tensor([0]))
 
@@ -63,7 +63,7 @@ def test_unknown_settings_are_refused():
 
 
 def test_loudness_does_not_matter():
-    """A microphone's gain and colour are taken out, as long as nothing is near the floor."""
+    """Check that gain does not change the output if all energies exceed the floor."""
     torch.manual_seed(0)
     network = SpeechNetwork(SMALL).eval()
     padded, lengths = waveforms(16_000, 12_000)
