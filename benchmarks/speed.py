@@ -218,7 +218,7 @@ def main() -> None:
         "video": f"{WIDTH}x{HEIGHT}, {RATE} pictures per second, H.264, 2 Mbit/s",
     }
     write_json(RESULTS / "speed.json", about | {"results": results})
-    page = ROOT / "README.md"
+    page = ROOT / "docs" / "figures.md"
     page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
     print(speed_table())
 

@@ -1,11 +1,11 @@
-"""Make the sample recording: a spoken usability-test answer with a face before a "webcam".
+"""Make the sample recording: a spoken answer of a usability test, with a face in front of a webcam.
 
     python examples/make_sample.py examples/sample.mp4
 
 Needs espeak-ng on PATH and the packages scikit-image, numpy, opencv-python-headless and av.
-The face is the portrait in scikit-image (`skimage.data.astronaut`, NASA, public domain); a
-window moves over it as a head would move before a camera, and slides up to the bare wall for
-a while, as when somebody bends down to pick up a pen. Nothing is random.
+The face is the portrait in scikit-image (`skimage.data.astronaut`, NASA, public domain). A
+window moves over it as a head would move in front of a camera, and slides up to the bare wall
+for a while, as if the person bent down. Nothing is random.
 """
 
 import argparse
@@ -46,7 +46,7 @@ BEND_SECONDS = 0.5
 
 
 class Spoken(NamedTuple):
-    """One sentence and when it is heard, in seconds."""
+    """One sentence and its time, in seconds."""
 
     start: float
     end: float
@@ -87,13 +87,13 @@ def build_speech() -> tuple[np.ndarray, int, list[Spoken]]:
 
 
 def smooth_step(position: float) -> float:
-    """Go smoothly from 0 to 1 while `position` goes from 0 to 1."""
+    """Return a smooth step from 0 to 1 while `position` goes from 0 to 1."""
     position = min(max(position, 0.0), 1.0)
     return position * position * (3.0 - 2.0 * position)
 
 
 def bend(seconds: float, leaves: float) -> float:
-    """How far the person has bent down out of the picture: 0 seated, 1 not visible."""
+    """Return how far the person has bent down: from 0 (seated) to 1 (not visible)."""
     down = smooth_step((seconds - leaves) / BEND_SECONDS)
     up = smooth_step((leaves + AWAY_SECONDS - seconds) / BEND_SECONDS)
     return min(down, up)
@@ -102,14 +102,14 @@ def bend(seconds: float, leaves: float) -> float:
 def load_scene() -> np.ndarray:
     """Return the portrait below a stretch of wall."""
     portrait = data.astronaut()
-    # The portrait's top row shows nothing but the background; blurred, its grain draws no lines.
+    # The top row of the portrait shows the background alone; blurring removes lines of its grain.
     wall = cv2.GaussianBlur(np.repeat(portrait[:1], WALL_ROWS, axis=0), (0, 0), sigmaX=6)
     return np.vstack([wall, portrait])
 
 
 def draw_frame(scene: np.ndarray, seconds: float, leaves: float) -> np.ndarray:
     """Cut the window at this time out of the scene and scale it to the frame's size."""
-    # Periods with no common multiple in the clip keep the movement from looking like a loop.
+    # The periods have no common multiple in the clip, so the movement does not repeat.
     centre_x = FACE_CENTRE[0] + 14.0 * math.sin(2 * math.pi * seconds / 5.3)
     centre_y = WALL_ROWS + FACE_CENTRE[1] + 5.0 * math.sin(2 * math.pi * seconds / 3.7)
     centre_y -= WALL_DISTANCE * bend(seconds, leaves)
@@ -121,7 +121,7 @@ def draw_frame(scene: np.ndarray, seconds: float, leaves: float) -> np.ndarray:
 
 
 def write_video(output: OutputContainer, frame_count: int, leaves: float) -> None:
-    """Encode the pictures into the first stream."""
+    """Encode the frames into the first stream."""
     scene = load_scene()
     stream = output.streams.video[0]
     for index in range(frame_count):
@@ -150,7 +150,7 @@ def make_sample(path: Path) -> list[Spoken]:
     """Write the recording to `path` and return the times of its sentences."""
     samples, rate, spoken = build_speech()
     frame_count = round(len(samples) / rate * FRAME_RATE)
-    # Written beside its target and renamed, so that a failed run leaves no half-written file.
+    # A failed run must leave no half-written file.
     unfinished = path.with_name(f".{path.stem}.unfinished.mp4")
     try:
         with av.open(str(unfinished), "w", options={"movflags": "+faststart"}) as output:
@@ -168,7 +168,7 @@ def make_sample(path: Path) -> list[Spoken]:
 
 
 def main() -> None:
-    """Read the command line, write the recording and print when each sentence is heard."""
+    """Read the command line, write the recording and print the time of each sentence."""
     parser = argparse.ArgumentParser(description="Make the sample recording.")
     parser.add_argument("output", type=Path, help="the mp4 file to write")
     path = parser.parse_args().output

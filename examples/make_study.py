@@ -1,10 +1,10 @@
-"""Make a sample study: six short sessions of three made-up participants, by video, voice and in writing.
+"""Make a sample study: six short sessions of three made-up participants (video, voice and writing).
 
     python examples/make_study.py sessions
     multimodal-fer study sessions --out results --participants sessions/participants.csv
 
-Needs what `make_sample.py` needs. Faces and voices are made as there, of one portrait and one speech
-synthesiser: the study shows what comes out, not how well emotions are recognised. Nothing is random.
+Has the requirements of `make_sample.py`, and uses the same portrait and speech synthesiser. The study shows
+the output of the package, not how well emotions are recognised. Nothing is random.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from make_sample import (
 )
 
 PAUSE = 1.2  # seconds of silence around each sentence
-NEVER = 1e6  # when the person bends down out of the picture
+NEVER = 1e6  # seconds: the person stays in the frame
 
 
 class Spoken(NamedTuple):
-    """One spoken session: the sentences, and what makes its face and voice unlike the others'."""
+    """One spoken session: its sentences and the changes to face and voice."""
 
     sentences: tuple[str, ...]
-    shift: float  # seconds by which the head's movement is ahead
-    pitch: float  # factor on the voice's pitch and speed
+    shift: float  # seconds by which the movement of the head is ahead
+    pitch: float  # factor on the pitch and speed of the voice
     mirrored: bool
 
 
@@ -65,13 +65,15 @@ AGES = {"P01": "18-29", "P02": "30-44", "P03": "45-64"}
 
 
 def build_sound(session: Spoken) -> tuple[np.ndarray, int]:
-    """The sentences with pauses around them, as 16-bit samples, and their rate."""
+    """Return the sentences with pauses around them, as 16-bit samples, and the sample rate."""
     with tempfile.TemporaryDirectory() as folder:
-        said = [speak(text, Path(folder)) for text in session.sentences]
-    rate = round(said[0][1] * session.pitch)
+        utterances = [speak(text, Path(folder)) for text in session.sentences]
+    rate = round(utterances[0][1] * session.pitch)
     pause = np.zeros(round(PAUSE * rate), np.int16)
-    sound = np.concatenate([part for samples, _ in said for part in (pause, samples)] + [pause])
-    frames = -(-len(sound) * FRAME_RATE // rate)  # both streams end with a whole picture
+    sound = np.concatenate(
+        [part for samples, _ in utterances for part in (pause, samples)] + [pause]
+    )
+    frames = -(-len(sound) * FRAME_RATE // rate)  # both streams end with a whole frame
     return np.pad(sound, (0, round(frames * rate / FRAME_RATE) - len(sound))), rate
 
 

@@ -1,4 +1,4 @@
-"""The notebooks in examples/ run from first cell to last, and are committed without outputs."""
+"""Check the notebooks in examples/: they run from first to last cell and are committed without outputs."""
 
 import csv
 import shutil
@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
-SECONDS = 300  # for one cell, on a busy machine
+SECONDS = 300  # for one cell on a busy machine
 
 
 def read(path):
@@ -18,7 +18,7 @@ def read(path):
 
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
-    """Runs a notebook in an empty working directory; returns all it printed."""
+    """Return a function that runs a notebook in an empty working directory and returns what it printed."""
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: extra dev")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed: extra dev")
     for variable in ("TMPDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
@@ -56,14 +56,17 @@ def test_notebooks_are_committed_without_outputs(path):
         assert not cell.outputs and cell.execution_count is None, "clear all outputs and save again"
 
 
-@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng makes the sessions")
+@pytest.mark.skipif(
+    shutil.which("espeak-ng") is None,
+    reason="needs espeak-ng, which speaks the sessions",
+)
 def test_a_usability_study(execute, tmp_path):
     printed = execute("usability_study.ipynb")
     results = only(tmp_path, "usability-study-*/results")
     segments = rows_of(results / "segments.csv")
     assert len({row["file"] for row in segments}) == 6
     assert {row["participant"] for row in segments} == {"P01", "P02", "P03"}
-    assert any(row["emotion_face"] for row in segments)  # faces were seen, not only texts read
+    assert any(row["emotion_face"] for row in segments)  # faces were detected
     assert rows_of(results / "errors.csv") == []
     assert (results / "index.html").as_uri() in printed and "P01_search" in printed
 

@@ -1,60 +1,52 @@
-"""The README is what people try first: its Python runs, its commands exist, its figures are generated."""
+"""Check the README: it is short, its code runs, its figures are those of the result files."""
 
 import re
-import shlex
 
-import cv2
 import pytest
-from conftest import ROOT, SAMPLE, every, write_clip
-from typer.testing import CliRunner
+from conftest import ROOT, SAMPLE
+from documented import blocks, commands, run_command, write_inputs
 
-from benchmarks.speed import with_table
-from multimodal_fer.cli.commands import app
 from multimodal_fer.hub.weights_folder import read_config
 from recipes import shipped
 from recipes.ferplus import tables as ferplus_tables
 from recipes.open import tables as open_tables
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def test_the_readme_is_short():
+    assert len(TEXT.splitlines()) <= 150
 
 
-def commands() -> list[list[str]]:
-    lines = "\n".join(blocks("bash")).splitlines()
-    return [
-        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("multimodal-fer")
-    ]
+def test_its_picture_is_a_small_png():
+    (name,) = re.findall(r"!\[[^\]]+\]\((.+?)\)", TEXT)
+    picture = (ROOT / name).read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) <= 200_000
 
 
-def test_python_blocks_run(tmp_path, monkeypatch):
+def test_python_block_runs(tmp_path, monkeypatch, capsys):
     (tmp_path / "clip.mp4").write_bytes(SAMPLE.read_bytes())
     monkeypatch.chdir(tmp_path)
-    assert len(blocks("python")) == 2
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+    (block,) = blocks(README, "python")
+    assert len([line for line in block.splitlines() if line]) == 3
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("happiness")
 
 
-@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+@pytest.mark.parametrize("arguments", commands(README), ids=" ".join)
 def test_commands_run(arguments, tmp_path, monkeypatch, portrait):
-    """Each command as it stands, on a short clip; what would be fetched or published is only looked up."""
-    if any("ORG/" in argument for argument in arguments):
-        known = CliRunner().invoke(app, [arguments[0], "--help"], env={"COLUMNS": "200"}).output
-        assert all(name in known for name in arguments if name.startswith("--"))
-        return
-    for name in ("clip.mp4", "interview.mp4"):
-        write_clip(tmp_path / name, frame_times=every(0.5, 10), picture=lambda _: portrait)
-    (tmp_path / "sessions").mkdir()
-    (tmp_path / "sessions" / "P01_first.txt").write_text("That was easy, love it.")
-    cv2.imwrite(str(tmp_path / "face.jpg"), portrait[:, :, ::-1])
+    write_inputs(tmp_path, portrait)
     monkeypatch.chdir(tmp_path)
-    if "--speech-model" in arguments:
-        arguments = [*arguments, "--speech-model", "none"]
-    arguments = ["clip.mp4" if argument == "*.mp4" else argument for argument in arguments]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
+    run_command(arguments)
+
+
+def test_make_has_the_targets_that_it_names():
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks(README, "bash")), re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert targets == ["demo", "test"]
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +57,10 @@ def test_figures_are_those_of_the_result_files(module):
         assert path.read_text(encoding="utf-8") == content, f"run: python -m {module.__name__}"
 
 
+def test_the_readme_shows_the_figures_of_answers():
+    assert f"<!-- generated: answers -->\n{open_tables.answers_table()}\n<!-- end -->" in TEXT
+
+
 def test_configs_hold_the_figures_of_the_result_files():
     for name, figures in shipped.results().items():
         assert read_config(ROOT / "weights" / name)["results"] == figures
-
-
-def test_speed_is_that_of_the_result_file():
-    assert with_table(README) == README

@@ -270,7 +270,7 @@ def pages() -> dict[Path, str]:
         "schemes recall": recall_table(SCHEMES, "cntk-majority"),
         "recall": recall_table(SYSTEMS, "fer2013"),
     }
-    readmes = [ROOT / "README.md", ROOT / "recipes" / "ferplus" / "README.md"]
+    readmes = [ROOT / "docs" / "figures.md", ROOT / "recipes" / "ferplus" / "README.md"]
     return {ROOT / "weights" / WEIGHTS / "README.md": card(WEIGHTS)} | generated.filled(
         readmes, blocks
     )
