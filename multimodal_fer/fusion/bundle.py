@@ -7,6 +7,7 @@ from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.fusion.late_attention import LateAttention
 from multimodal_fer.text.network import Reader
 from multimodal_fer.voice.network import SpeechNetwork
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Bundle:
     labels: tuple[str, ...]
     unsure_below: float  # calibrated probability below which a prediction is marked as unsure
     face: FaceNetwork | None = None
-    voice: SpeechNetwork | None = None
+    voice: SpeechNetwork | WhisperVoice | None = None
     text: Reader | None = None
     fusion: LateAttention | None = None
 

@@ -36,6 +36,7 @@ from multimodal_fer.text.vocabulary import LONGEST, PAD_NUMBER, UNKNOWN_NUMBER
 from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.utils.files import file_hash, write_json
 from multimodal_fer.voice.network import SpeechNetwork
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
 
 TOLERANCE = 1e-4  # of a probability or a value of an embedding
 OPSET = 18  # the first that says all that is needed; runtimes since 2023 read it
@@ -125,7 +126,7 @@ def graph_of(network: Any) -> Graph:
     """What is exported of a network. Raises `WeightsError` for one that has no export."""
     if isinstance(network, FaceNetwork):
         return _face_graph(network)
-    if isinstance(network, SpeechNetwork) and not network.config.prosody:
+    if isinstance(network, SpeechNetwork | WhisperVoice) and not network.config.prosody:
         return _voice_graph(network)
     if isinstance(network, WordNetwork):
         return _text_graph(network)
@@ -229,7 +230,7 @@ def _face_graph(network: FaceNetwork) -> Graph:
     )
 
 
-def _voice_graph(network: SpeechNetwork) -> Graph:
+def _voice_graph(network: SpeechNetwork | WhisperVoice) -> Graph:
     sounds, lengths = reference_input(network)
     longer = sounds.repeat(1, 3)
     return Graph(

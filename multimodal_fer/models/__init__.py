@@ -15,6 +15,7 @@ from multimodal_fer.text import recurrent as text_recurrent
 from multimodal_fer.voice import network as voice_network
 from multimodal_fer.voice import pretrained as voice_pretrained
 from multimodal_fer.voice import recurrent as voice_recurrent
+from multimodal_fer.voice import whisper_encoder
 
 FACE_MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
     "se-resnet": (SEResNet, SEResNetConfig),
@@ -31,6 +32,7 @@ FACE_MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
 MODELS: dict[str, tuple[Any, Any]] = {
     **FACE_MODELS,
     "speech": (voice_network.SpeechNetwork, voice_network.SpeechConfig),
+    "whisper-voice": (whisper_encoder.WhisperVoice, whisper_encoder.WhisperVoiceConfig),
     "are": (voice_recurrent.PublishedVoice, voice_recurrent.VoiceConfig),
     "words": (text_network.WordNetwork, text_network.WordConfig),
     "tre": (text_recurrent.TRE, text_recurrent.TextConfig),

@@ -24,6 +24,7 @@ from recipes.open import export
 from recipes.open.fusion import evaluate as fusion_evaluate
 from recipes.open.fusion import evidence
 from recipes.open.fusion import train as fusion_recipe
+from recipes.open.runs import load_trained
 from recipes.open.text import evaluate as text_evaluate
 from recipes.open.text import train as text_recipe
 from recipes.open.text.corpora import Example, asked_labels, read_texts, targets_of
@@ -31,6 +32,7 @@ from recipes.open.voice import evaluate as voice_evaluate
 from recipes.open.voice import prepare
 from recipes.open.voice import train as voice_recipe
 from recipes.open.voice.corpora import deal_speakers, read_corpus
+from recipes.open.voice.whisper_start import load_encoder
 
 PITCH = {"neutral": 0.0, "happy": 120.0, "sad": -80.0, "angry": 300.0}
 SAID = {
@@ -131,6 +133,21 @@ def interrupted(run_class, config, folder):
 def same_weights(one, other):
     first, second = (load_checkpoint(folder / "last.pt")["average"] for folder in (one, other))
     return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_a_voice_starts_from_whispers_encoder(corpora, tmp_path, rate):
+    config = replace(
+        VOICE, data=str(corpora / "speech"), run=str(tmp_path / "voice"), model="whisper-voice",
+        settings={"blocks": 1, "units": 16}, start="whisper-tiny.en", encoder_rate=rate, epochs=1,
+        limit=16, precision="bfloat16",
+    )  # fmt: skip
+    trained = load_trained(str(voice_recipe.train(config))).model
+    kept = [
+        torch.equal(value, trained.encoder.state_dict()[name])
+        for name, value in load_encoder(1).items()
+    ]
+    assert all(kept) if rate == 0 else not any(kept)
 
 
 def test_everything_from_corpora_to_an_answer(corpora, results, tmp_path):

@@ -33,6 +33,7 @@ from multimodal_fer.training.sound_augmentation import (
 from multimodal_fer.types import SAMPLE_RATE
 from recipes.open.voice.corpora import deal_speakers
 from recipes.open.voice.prepare import Speech, load_speech
+from recipes.open.voice.whisper_start import START, load_encoder
 
 NONE = -1  # no fold
 
@@ -45,6 +46,9 @@ class VoiceTrainConfig:
     run: str = "runs/voice"
     model: str = "speech"  # a key of multimodal_fer.models.MODELS
     settings: dict[str, Any] = field(default_factory=dict)  # of the network, other than defaults
+    start: str = ""  # whisper-tiny.en: the encoder starts from these weights
+    encoder_rate: float = 0.0  # its learning rate as a share of the others'; 0 leaves it as it is
+    precision: str = "float32"  # or bfloat16, of the matrix products
     corpora: tuple[str, ...] = ()  # empty: all
     labels: str = "open7"  # or own: the corpus's
     folds: int = 5
@@ -69,6 +73,10 @@ class VoiceTrainConfig:
     def __post_init__(self) -> None:
         if self.wear not in CORRUPTIONS:
             raise ConfigError(f"unknown wear {self.wear!r}; known: {sorted(CORRUPTIONS)}")
+        if self.start not in ("", START):
+            raise ConfigError(f"unknown start {self.start!r}; known: {START}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(f"unknown precision {self.precision!r}; known: float32, bfloat16")
         if self.labels not in ("open7", "own"):
             raise ConfigError(f"unknown labels {self.labels!r}; known: open7, own")
 
@@ -147,13 +155,40 @@ class VoiceRun(Run):
         self.labels = label_names(self.speech, config)
         self.about["settings"] = {"labels": self.labels} | config.settings
         self.model = build(config.model, self.about["settings"]).to(group.device)
+        if config.start:
+            self.model.encoder.load_state_dict(load_encoder(len(self.model.encoder.blocks)))
         self.average = self.averaged(self.model)
-        self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
+        groups = self.parameter_groups()
+        self.optimizer = AdamW(groups, config.learning_rate)
         self.training = self.parts_of_speech["train"]
         steps = math.ceil(len(self.training.clips) / config.batch)
         self.schedule = OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.25
+            self.optimizer,
+            [group["lr"] for group in groups],
+            total_steps=steps * config.epochs,
+            pct_start=0.25,
         )
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return parameters with their rates; an encoder that has a start learns slower or not at all."""
+        config = self.config
+        encoder = self.model.encoder if config.start else nn.Module()
+        rest = nn.ModuleList(part for part in self.model.children() if part is not encoder)
+        groups = decayed_apart(rest, config.weight_decay)
+        own = list(self.model.parameters(recurse=False))
+        groups.append({"params": own, "weight_decay": 0.0})
+        rates = [config.learning_rate] * len(groups)
+        if config.encoder_rate:
+            slow = decayed_apart(encoder, config.weight_decay)
+            rates += [config.learning_rate * config.encoder_rate] * len(slow)
+            groups += slow
+        else:
+            encoder.requires_grad_(False)
+        return [
+            group | {"lr": rate}
+            for group, rate in zip(groups, rates, strict=True)
+            if group["params"]
+        ]
 
     def draw_waveforms(self, picks: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Clips played at their own speed each, cut to the longest allowed at a random place."""
@@ -189,8 +224,10 @@ class VoiceRun(Run):
             )
             if wear.masks:
                 sound = hide_features(sound, wear.masks, generator)
+            with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
+                logits = self.model.judge(sound).logits
             loss = nn.functional.cross_entropy(
-                self.model.judge(sound).logits,
+                logits.float(),
                 self.training.labels[picks].to(device),
                 label_smoothing=config.smoothing,
             )
