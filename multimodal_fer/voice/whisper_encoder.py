@@ -165,7 +165,7 @@ class WhisperVoice(nn.Module):
         return Output(self.head(embedding_BD), embedding_BD)
 
 
-def scale_steps(scale: nn.BatchNorm1d, steps_BSW: Tensor, there_BS: Tensor) -> Tensor:
+def scale_steps(scale: nn.Module, steps_BSW: Tensor, there_BS: Tensor) -> Tensor:
     """Return steps with mean zero and deviation one for each value; statistics are of real steps alone."""
     if not scale.training:
         return scale(steps_BSW.transpose(1, 2)).transpose(1, 2)
