@@ -207,7 +207,7 @@ class Analyzer:
     def _find_faces(self, media: Media, report: Progress, warn: Warn) -> FaceTracks:
         faces = FaceTracks()
         if not media.has_video:
-            warn("the recording has no picture")
+            warn("the recording has no video")
             return faces
         if self.bundle.face is None:
             return faces

@@ -114,7 +114,7 @@ def test_no_sound(silent_analyzer, face_clip):
 def test_sound_only(analyzer, speech, tmp_path):
     answer = analyzer.analyze(write_clip(tmp_path / "a.wav", sound=speech, rate=16_000)).to_dict()
     check_schema(answer)
-    assert "the recording has no picture" in answer["warnings"]
+    assert "the recording has no video" in answer["warnings"]
     spoken = [segment for segment in answer["segments"] if segment["text"]]
     assert len(spoken) == 3 and answer["emotion"] is not None
     for segment in spoken:

@@ -49,12 +49,12 @@ class FaceTracker:
         self._tracks.append(track)
         return track
 
-    def finish(self, pictures: int) -> list[FaceTrack]:
+    def finish(self, frames: int) -> list[FaceTrack]:
         """Return the tracks, numbered from 0 in order of appearance, without single detections.
 
-        If the recording has fewer than four frames (`pictures`), single detections are kept.
+        If the recording has fewer than four frames (`frames`), single detections are kept.
         """
-        enough = MIN_SIGHTINGS if pictures >= 2 * MIN_SIGHTINGS else 1
+        enough = MIN_SIGHTINGS if frames >= 2 * MIN_SIGHTINGS else 1
         kept = [track for track in self._tracks if len(track.times) >= enough]
         for number, track in enumerate(kept):
             track.id = number

@@ -135,9 +135,9 @@ def test_single_detections_are_dropped_except_in_short_recordings():
     for time in (0.0, 0.2, 0.4):
         follow(tracker, time, faces([200, 0, 240, 40]))
     follow(tracker, 0.6, faces([0, 0, 50, 50], [200, 0, 240, 40]))
-    kept = tracker.finish(pictures=4)
+    kept = tracker.finish(frames=4)
     assert [track.id for track in kept] == [0]
     assert kept[0].times == [0.0, 0.2, 0.4, 0.6]
     single = FaceTracker()
     follow(single, 0.0, faces([0, 0, 50, 50]))
-    assert len(single.finish(pictures=1)) == 1
+    assert len(single.finish(frames=1)) == 1
