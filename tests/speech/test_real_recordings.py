@@ -64,7 +64,7 @@ def test_no_words_are_invented_where_nobody_speaks(answers):
         if row["talking"] == "no":
             answer = answers[row["path"]]
             assert answer["transcript"]["words"] == []
-            assert "nobody speaks in this recording" in answer["warnings"]
+            assert "no speech was found in this recording" in answer["warnings"]
 
 
 def test_read_sentences_are_not_taken_for_strong_negative_feelings(answers):

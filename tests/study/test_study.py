@@ -379,7 +379,7 @@ def bad_files(folder, portrait):
         "empty.mp4": "is empty (0 bytes)",
         "cut.mp4": "FFmpeg cannot open it",
         "text.mp4": "FFmpeg cannot open it",
-        "latin.txt": "expected a text in UTF-8",
+        "latin.txt": "expected a text file in UTF-8",
         "silent.wav": "",
         "link.mp4": "broken link",
     }
