@@ -1,11 +1,10 @@
-"""How FER+ frames a face, in units of the detector's box; `faces.CROP_WIDTHS` comes from it.
+"""Measure how FER+ frames a face, in units of the detector's box, for `face.detection.CROP_WIDTHS`.
 
     python -m benchmarks.crop_margin runs/ferplus.npz
 
-Enlarges training images, puts them into a larger picture as a camera would show them, and detects. If the
-shipped weights are at hand, it then crops validation images by the detector as `analyze` does, at several
-widths, and reports how the accuracy changes against the images as the corpus frames them. No test image is
-looked at. Writes `benchmarks/results/crop_margin.json`.
+Enlarges training images in a larger picture and detects the faces. If the shipped weights are installed, it
+also crops validation images like `analyze`, at several widths, and compares the accuracy with that on the
+images as the corpus frames them. No test image is used. Writes `benchmarks/results/crop_margin.json`.
 """
 
 from pathlib import Path
@@ -31,7 +30,7 @@ WIDTHS = (1.0, 1.15, 1.28, 1.4, 1.6)
 
 
 def measure_frames(images: NDArray[numpy.uint8]) -> dict[str, Any]:
-    """Medians of box width, height and centre as shares of the image's side, for each size."""
+    """Return medians of box width, height and centre as shares of the image's side, for each size."""
     rows: dict[str, Any] = {}
     for size in SIZES:
         boxes = []
@@ -58,7 +57,7 @@ def measure_frames(images: NDArray[numpy.uint8]) -> dict[str, Any]:
 
 
 def measure_accuracy(images: NDArray[numpy.uint8], truth: NDArray[numpy.integer]) -> dict[str, Any]:
-    """Accuracy of the shipped weights on crops by the detector at several widths, and without it."""
+    """Return the accuracy of the shipped weights on detected crops of several widths and on the images."""
     model = loading.load_bundle().face
     if model is None:
         return {}
@@ -87,7 +86,7 @@ def measure_accuracy(images: NDArray[numpy.uint8], truth: NDArray[numpy.integer]
 
 
 def main(archive: str) -> None:
-    """Measure both, print and write."""
+    """Measure both, write and print the result."""
     training = load_split(archive, "train").images
     picks = numpy.random.default_rng(SEED).permutation(len(training))[:TRAINING_IMAGES]
     frames = measure_frames(training[picks])

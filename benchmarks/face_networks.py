@@ -1,10 +1,10 @@
-"""How fast each facial network judges faces on this machine's CPU: in batches of 64, and one by one.
+"""Measure the speed of each facial network on this machine's CPU: in batches of 64, and one by one.
 
     python -m benchmarks.face_networks
 
-All networks are measured in one run, in turns, so that their ratios hold even where the machine is not quiet:
-as `analyze` runs them (`for_inference`), and the compact one also as it is loaded. Weights are random: they
-do not change the time. Writes `benchmarks/results/face_networks.json`.
+All networks are measured in one run, in turns, so that their ratios are reliable on a busy machine: as
+`analyze` runs them (`for_inference`), and the compact one also as it is loaded. Weights are random, which
+does not change the time. Writes `benchmarks/results/face_networks.json`.
 """
 
 import os
@@ -21,12 +21,12 @@ from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.files import write_json
 
 BATCH, ROUNDS, ONES = 64, 7, 20
-CHAMPION = "se-resnet"
-AS_LOADED = f"{CHAMPION} as loaded"
+COMPACT = "se-resnet"
+AS_LOADED = f"{COMPACT} as loaded"
 
 
 def seconds(model: FaceNetwork, count: int) -> float:
-    """Time of one batch of `count` crops in the network's own size."""
+    """Return the seconds for one batch of `count` crops in the network's own size."""
     size = model.config.input_size
     crops = torch.randint(0, 256, (count, size, size), dtype=torch.uint8)
     started = time.perf_counter()
@@ -36,20 +36,20 @@ def seconds(model: FaceNetwork, count: int) -> float:
 
 @torch.inference_mode()
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, write and print the result."""
     loaded = {name: build(name, {}).eval() for name in FACE_MODELS}
     parameters = {
         name: sum(p.numel() for p in model.parameters()) for name, model in loaded.items()
     }
     models = {name: for_inference(model) for name, model in loaded.items()}
-    models[AS_LOADED], parameters[AS_LOADED] = loaded[CHAMPION], parameters[CHAMPION]
+    models[AS_LOADED], parameters[AS_LOADED] = loaded[COMPACT], parameters[COMPACT]
     batches: dict[str, list[float]] = {name: [] for name in models}
     ones: dict[str, list[float]] = {name: [] for name in models}
     for number in range(ROUNDS + 1):
         for name, model in models.items():
             batch = seconds(model, BATCH)
             one = statistics.median(seconds(model, 1) for _ in range(ONES))
-            if number:  # the first round only warms up
+            if number:  # the first round is a warm-up
                 batches[name].append(batch)
                 ones[name].append(one)
     rows = {
@@ -61,7 +61,7 @@ def main() -> None:
         for name in models
     }
     for row in rows.values():
-        ratio = row["faces_per_second"] / rows[CHAMPION]["faces_per_second"]
+        ratio = row["faces_per_second"] / rows[COMPACT]["faces_per_second"]
         row["against_the_compact_network"] = round(ratio, 2)
     about = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "batch": BATCH}
     result = {**provenance("python -m benchmarks.face_networks"), **about, "networks": rows}

@@ -1,14 +1,13 @@
-"""Seconds of processing per second of recording, by part, and peak memory against length.
+"""Measure processing time per second of recording, by part, and peak memory by length.
 
-Listening (decode audio, find speech, transcribe) runs beside watching (decode video, detect, classify), so
-the parts add up to more than the whole.
+Sound (decode, find speech, transcribe) and video (decode, detect, classify) are processed in parallel, so the
+parts add up to more than the whole.
 
     python -m benchmarks.speed [--long]
 
 Makes 720p recordings at 30 pictures per second of 60 s and 600 s (with --long also 18 minutes) from the
-sample's portrait and speech, analyses each in a process of its own with the default settings, prints a
-table, writes `benchmarks/results/speed.json` and puts the table into the README. Run it on an otherwise idle
-machine.
+sample's portrait and speech, analyses each in its own process with default settings, prints a table and
+writes it into the README and `benchmarks/results/speed.json`. Run it on an idle machine.
 """
 
 import argparse
@@ -37,6 +36,7 @@ from multimodal_fer.media import sound as media_sound
 from multimodal_fer.media.pictures import iter_frames
 from multimodal_fer.media.sound import iter_audio, read_audio
 from multimodal_fer.speech import voice_activity, whisper
+from multimodal_fer.training.generated_pages import table
 from multimodal_fer.training.run import provenance
 from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.utils.files import fill_block, write_json
@@ -50,7 +50,7 @@ MEBIBYTE = 1024  # of the kibibytes that Linux reports
 
 
 def write_minute(path: Path) -> None:
-    """One minute of a moving face that speaks about two thirds of the time."""
+    """Write one minute of a moving face that speaks about two thirds of the time."""
     portrait = cv2.resize(next(iter_frames(SAMPLE)).image, (WIDTH, HEIGHT))
     sound = numpy.resize(read_audio(SAMPLE), MINUTE * SAMPLE_RATE)
     noise = numpy.random.default_rng(0).integers(-12, 13, (8, HEIGHT, WIDTH, 3), numpy.int16)
@@ -69,20 +69,17 @@ def write_minute(path: Path) -> None:
         container.mux(video.encode())
         for first in range(0, len(sound), 1024):
             piece = av.AudioFrame.from_ndarray(sound[None, first : first + 1024], "fltp", "mono")
-            piece.sample_rate, piece.pts, piece.time_base = (
-                SAMPLE_RATE,
-                first,
-                Fraction(1, SAMPLE_RATE),
-            )
+            piece.sample_rate, piece.pts = SAMPLE_RATE, first
+            piece.time_base = Fraction(1, SAMPLE_RATE)
             container.mux(audio.encode(piece))
         container.mux(audio.encode())
 
 
 def repeat(source: Path, target: Path, times: int) -> None:
-    """Copy a recording's packets several times after each other; nothing is encoded again."""
+    """Repeat a recording several times by copying its packets, without encoding."""
     with av.open(str(target), "w") as new:
         streams: dict[int, Any] = {}
-        # The encoder's lead-in would overlap the end of the turn before: such packets are left out.
+        # Packets of the encoder's lead-in overlap the end of the turn before and are left out.
         reached: dict[int, int] = {}
         for turn in range(times):
             with av.open(str(source)) as old:
@@ -101,7 +98,7 @@ def repeat(source: Path, target: Path, times: int) -> None:
 
 
 class Timers:
-    """Wall-clock seconds of the parts, taken by wrapping the functions that do them."""
+    """Wall-clock seconds of the parts, measured by wrapping their functions."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -128,7 +125,7 @@ class Timers:
 
 
 def measure(path: str) -> dict[str, Any]:
-    """Analyse one recording in this process; the load time of the models stands apart."""
+    """Analyse one recording in this process; loading the models is measured separately."""
     timers = Timers()
     start = time.perf_counter()
     tool = analyzer.Analyzer()
@@ -156,44 +153,41 @@ def measure(path: str) -> dict[str, Any]:
 
 
 def in_own_process(path: Path) -> dict[str, Any]:
-    """Peak memory is a process's own: nothing of an earlier recording may count."""
+    """Measure one recording in a new process, as peak memory is that of a process."""
     command = [sys.executable, "-m", "benchmarks.speed", "--measure", str(path)]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
     return json.loads(result.stdout)
 
 
 def speed_table() -> str:
-    """The stored results as a table for people."""
+    """Return the stored results as a Markdown table."""
     stored = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))
-    parts = sorted({part for r in stored["results"].values() for part in r["parts_per_second"]})
-    rows = ["| recording | " + " | ".join(stored["results"]) + " |"]
-    rows.append("|---" * (len(stored["results"]) + 1) + "|")
-
-    def add(name: str, values: list[str]) -> None:
-        rows.append(f"| {name} | " + " | ".join(values) + " |")
-
     results = list(stored["results"].values())
-    add("processing in all", [f"{r['total']:.1f} s" for r in results])
-    add("**per second of recording**", [f"**{r['per_second']:.3f} s**" for r in results])
-    for part in parts:
-        add(part, [f"{r['parts_per_second'][part]:.4f} s" for r in results])
+    parts = sorted({part for r in results for part in r["parts_per_second"]})
     smallest = results[0]["peak_memory_mib"]
-    add("peak memory", [f"{r['peak_memory_mib']:.0f} MiB" for r in results])
-    add("against the shortest", [f"{r['peak_memory_mib'] / smallest:.2f}x" for r in results])
-    where = (
-        f"{stored['date']}, commit `{stored['commit']}`, {stored['cores']} cores, {stored['video']}"
+    rows = [
+        ["processing in all", *(f"{r['total']:.1f} s" for r in results)],
+        ["**per second of recording**", *(f"**{r['per_second']:.3f} s**" for r in results)],
+        *([part, *(f"{r['parts_per_second'][part]:.4f} s" for r in results)] for part in parts),
+        ["peak memory", *(f"{r['peak_memory_mib']:.0f} MiB" for r in results)],
+        ["relative to the shortest", *(f"{r['peak_memory_mib'] / smallest:.2f}x" for r in results)],
+    ]
+    machine = f"{stored['cores']} cores, {stored['video']}"
+    where = f"{stored['date']}, commit `{stored['commit']}`, {machine}"
+    overlap = (
+        "Sound and video are processed in parallel, so the parts add up to more than the whole."
     )
-    overlap = "Listening runs beside watching, so the parts add up to more than the whole."
-    return "\n".join([*rows, "", f"{overlap} Measured by `{stored['command']}` on {where}."])
+    speeds = table(["recording", *stored["results"]], rows)
+    return f"{speeds}\n\n{overlap} Measured by `{stored['command']}` on {where}."
 
 
 def with_table(page: str) -> str:
-    """A page with the table between its marks."""
+    """Return a page with the table filled in."""
     return fill_block(page, "speed", speed_table())
 
 
 def main() -> None:
-    """Make the recordings, measure each, keep the results."""
+    """Make the recordings, measure each and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--long", action="store_true", help="also an 18-minute recording")
     parser.add_argument("--measure", help=argparse.SUPPRESS)

@@ -1,11 +1,10 @@
-"""Recordings per hour of `multimodal-fer study`, by workers.
+"""Measure the speed of `multimodal-fer study` by the number of workers.
 
     python -m benchmarks.study [--workers 1 2] [--copies 8]
 
-Makes a folder of recordings that differ, from the sample, and analyses it afresh with each number of workers,
-words and reports included, as people would: models are loaded within the time. Prints a table and writes
-`benchmarks/results/study.json`. Run it on an otherwise idle machine; how busy it was is written beside the
-figures.
+Makes a folder of different recordings from the sample and analyses it anew with each number of workers, with
+words and reports; the time includes loading the models. Prints a table and writes
+`benchmarks/results/study.json`. Run it on an idle machine; the load before each run is recorded.
 """
 
 import argparse
@@ -30,7 +29,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "study.json"
 
 
 def copy_sample(path: Path, number: int) -> None:
-    """The sample under another title: other content to the study, the same work."""
+    """Copy the sample under another title, so that the study takes it for another recording."""
     with av.open(str(SAMPLE)) as old, av.open(str(path), "w") as new:
         new.metadata["title"] = f"copy {number}"
         streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
@@ -41,7 +40,7 @@ def copy_sample(path: Path, number: int) -> None:
 
 
 def measure(sessions: Path, results: Path, workers: int) -> float:
-    """Seconds of one run, in a process of its own."""
+    """Return the seconds of one run in its own process."""
     command = [sys.executable, "-m", "multimodal_fer.cli", "study", str(sessions), "--quiet"]
     start = time.perf_counter()
     command += ["--out", str(results), "--workers", str(workers)]
@@ -50,7 +49,7 @@ def measure(sessions: Path, results: Path, workers: int) -> float:
 
 
 def run(numbers: list[int], copies: int) -> dict[str, Any]:
-    """Figures for each number of workers."""
+    """Return the figures for each number of workers."""
     seconds = copies * probe(SAMPLE).duration
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +73,7 @@ def run(numbers: list[int], copies: int) -> dict[str, Any]:
 
 
 def print_row(row: dict[str, Any], recorded: float, first: float) -> None:
-    """One line of the table."""
+    """Print one line of the table."""
     print(
         f"{row['workers']} workers: {row['seconds']:.1f} s, {recorded / row['seconds']:.1f} x real time, "
         f"{first / row['seconds']:.2f} x the first (load before: {row['load_before']:.1f})"
@@ -82,7 +81,7 @@ def print_row(row: dict[str, Any], recorded: float, first: float) -> None:
 
 
 def main() -> None:
-    """Read the command line, measure, print and write."""
+    """Read the command line, measure, print and write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--copies", type=int, default=8)

@@ -1,9 +1,9 @@
-"""How long voice, words and fusion of the default bundle take for one utterance of 5 s on this machine's CPU.
+"""Measure the time of voice, text and fusion of the default bundle for an utterance of 5 s on this CPU.
 
     python -m benchmarks.utterances
 
-The shortest and the median of many rounds, the parts in turns. The sound is noise, which takes as long as
-speech. Writes `benchmarks/results/utterances.json`.
+Reports the shortest and the median of 60 rounds, the parts in turns. The sound is noise, which takes as long
+as speech. Writes `benchmarks/results/utterances.json`.
 """
 
 import os
@@ -25,7 +25,7 @@ TEXT = "I could not find the button, and so I gave up in the end."
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, write and print the result."""
     judge = Analyzer(speech_model="none").judge
     sound = numpy.random.default_rng(0).normal(0, 0.1, SECONDS * SAMPLE_RATE).astype("f4")
     voice, words = judge.voices([(0, sound)])[0], judge.words({0: TEXT})[0]

@@ -1,12 +1,11 @@
-"""Put each shipped model's figures into its config, and the table of all into weights/README.md.
+"""Write the figures of each shipped model into its config, and a table of all into weights/README.md.
 
     python -m recipes.shipped
 
-Hub pages sort models by the figures in a config's `results`. Every number comes from a result file. Since a
-config changes by this, the bundle is pinned again.
+Model hubs sort models by the figures in a config's `results`. Every number comes from a result file. As this
+changes configs, the bundle is pinned again.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,14 @@ from recipes.open.tables import figure_of
 WEIGHTS = ROOT / "weights"
 FERPLUS = ROOT / "recipes" / "ferplus" / "results"
 OPEN = ROOT / "recipes" / "open" / "results"
+ANSWERS = ROOT / "benchmarks" / "results"
 
 FIGURE_NAMES = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
-Figures = dict[str, dict[str, float]]  # what was measured on → name of the figure → value
+Figures = dict[str, dict[str, float]]  # data → metric → value
 
 
 def of_protocols(titles: Mapping[str, str], *figures: str) -> Callable[[dict[str, Any]], Figures]:
-    """Figures of a result with protocols; a facial one holds several views, of which the plain is taken."""
+    """Return a reader of the figures by protocol, of the single view if a result has several."""
 
     def chosen(result: dict[str, Any]) -> Figures:
         rows = {key: result["protocols"][key] for key in titles}
@@ -45,27 +45,29 @@ def of_voice(result: dict[str, Any]) -> Figures:
 def of_fusion(result: dict[str, Any]) -> Figures:
     whole = "face + voice + text"
     return {
-        f"{kind} evidence of {whole}, paired by label": named(
+        f"{title} evidence of {whole}, paired by label": named(
             result[kind][whole]["late attention"], ("accuracy", "uar")
         )
-        for kind in ("worn", "clean")
+        for kind, title in (("corrupted", "worn"), ("clean", "clean"))  # titles of shipped configs
     }
 
 
 def of_answers(result: dict[str, Any]) -> Figures:
-    share = result["as_labelled"] / result["texts"]
-    return {f"{result['texts']} written answers of usability tests": {"accuracy": round(share, 4)}}
+    row = next(row for row in result["rows"] if row["data"] == "usability_answers")
+    return {
+        f"{row['files']} written answers of usability tests": named(row["answer"], ("accuracy",))
+    }
 
 
 def named(report: Mapping[str, Any], figures: tuple[str, ...]) -> dict[str, float]:
     return {figure: round(figure_of(report, figure), 4) for figure in figures}
 
 
-# Folder → what it is, its result file, and how to read the figures out of it.
+# Folder → description, result file, and reader of the figures.
 SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
     loading.DEFAULT_BUNDLE: (
         "what `analyze` loads",
-        OPEN / "usability-answers.json",
+        ANSWERS / "answers-texts.json",
         of_answers,
     ),
     "face-ferplus-seresnet": (
@@ -103,9 +105,9 @@ SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
 
 
 def results() -> dict[str, Figures]:
-    """Every folder's figures, for its config."""
+    """Return the figures of every folder for its config."""
     return {
-        name: figures(json.loads(path.read_text(encoding="utf-8")))
+        name: figures(generated.read_result(path.parent, path.stem) or {})
         for name, (_, path, figures) in SHIPPED.items()
     }
 
@@ -115,7 +117,7 @@ def write_results(folder: Path, figures: Figures) -> None:
 
 
 def overview() -> str:
-    """All folders with kind, size, terms and the first of their figures."""
+    """Return a table of all folders with kind, size, first figure and terms."""
     rows = []
     for name, (what, _, _) in SHIPPED.items():
         folder = WEIGHTS / name
@@ -138,12 +140,12 @@ def overview() -> str:
 
 
 def pages() -> dict[Path, str]:
-    """The page that shows them, as it should be."""
+    """Return weights/README.md with its table."""
     return generated.filled([WEIGHTS / "README.md"], {"shipped weights": overview()})
 
 
 def main() -> None:
-    """Parts first, the bundle that pins them, the page over all."""
+    """Write the parts' figures, then the bundle that pins them, then the page."""
     figures = results()
     for name in set(SHIPPED) - {loading.DEFAULT_BUNDLE}:
         write_results(WEIGHTS / name, figures[name])

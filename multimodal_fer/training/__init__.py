@@ -1,1 +1,1 @@
-"""What recipes share: configuration, run folders, metrics, sampling, augmentation."""
+"""Shared by recipes: configuration, run folders, metrics, sampling, augmentation."""

@@ -1,7 +1,7 @@
 """Configuration of a training: a dataclass, a flat TOML file, `key=value` overrides."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,12 +11,14 @@ from multimodal_fer.utils.files import write_json
 
 Config = TypeVar("Config")
 
+RENAMED = {"wear": "augmentation", "worn": "corrupted", "foreign": "label_noise"}  # old name → name
+
 
 def load_config(config: type[Config], path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a flat TOML file into the dataclass `config`, then apply `key=value` overrides.
 
-    Raises `ConfigError` for an unknown key or a value of the wrong type: a typo must not train for
-    an hour with the default.
+    Raises `ConfigError` for an unknown or renamed key and for a value of the wrong type, so that a typo
+    does not train for an hour with the default.
     """
     path = Path(path)
     try:
@@ -31,11 +33,15 @@ def load_config(config: type[Config], path: str | Path, overrides: Sequence[str]
     kinds = {
         field.name: dict
         if field.default is MISSING
-        else type(field.default)  # a table has no default
+        else type(field.default)  # tables use a factory
         for field in fields(config)  # type: ignore[arg-type]
     }
     for key, value in values.items():
         if key not in kinds:
+            if RENAMED.get(key) in kinds:
+                raise ConfigError(
+                    f"{path}: the key {key!r} is now called {RENAMED[key]!r}; rename it"
+                )
             raise ConfigError(f"{path}: unknown key {key!r}; known: {sorted(kinds)}")
         values[key] = _checked(path, key, value, kinds[key])
     return config(**values)
@@ -45,7 +51,7 @@ def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text  # a bare word is a string: device=cuda
+        return text  # an unquoted word, as in device=cuda
 
 
 def _checked(path: Path, key: str, value: Any, kind: type) -> Any:
@@ -57,6 +63,11 @@ def _checked(path: Path, key: str, value: Any, kind: type) -> Any:
         found = f"{value!r} ({type(value).__name__})"
         raise ConfigError(f"{path}: {key} must be {kind.__name__}, found {found}")
     return value
+
+
+def current_names(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored record (of a run, weights or a result) with renamed keys under their new names."""
+    return {RENAMED.get(key, key): value for key, value in record.items()}
 
 
 def save_config(config: Any, path: str | Path) -> None:

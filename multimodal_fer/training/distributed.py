@@ -1,4 +1,4 @@
-"""Several processes that train one network, and seeds."""
+"""Processes that train one network together, and random seeds."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from multimodal_fer.utils.devices import choose_device
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that train together, seen from one of them."""
+    """One of `count` processes that train one network."""
 
     rank: int
     count: int
@@ -23,15 +23,15 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes files and speaks."""
+        """Return if this is the process that writes files and prints."""
         return self.rank == 0
 
     def share(self, picks: Tensor) -> Tensor:
-        """This worker's part of a batch's numbers; all get equally many, so a rest is left out."""
+        """Return this worker's share of a batch; shares are equal, so a remainder is left out."""
         return picks[: len(picks) // self.count * self.count][self.rank :: self.count]
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """The model itself, or one that averages its gradients over the workers."""
+        """Return the model, wrapped to average its gradients if there are several workers."""
         if self.count == 1:
             return model
         return nn.parallel.DistributedDataParallel(model)
@@ -39,7 +39,7 @@ class Workers:
 
 @contextmanager
 def workers(device: str) -> Iterator[Workers]:
-    """Join the group that torchrun has started, one CUDA device each; without torchrun, work alone."""
+    """Join the process group of torchrun, one CUDA device each; without torchrun, yield a group of one."""
     chosen = choose_device(device)
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Workers(0, 1, chosen)

@@ -1,7 +1,6 @@
-"""What trained parts say of labelled examples, as files: fusion trains on these, never on the corpora.
+"""Files with the embeddings and scores of trained parts for labelled samples; the fusion trains on them.
 
-Each recipe writes the evidence of its own modality; nothing of a picture, sound or text is in it but what a
-network made of it.
+Each recipe writes the evidence of its own modality. The files hold no image, sound or text.
 """
 
 from dataclasses import dataclass
@@ -20,24 +19,22 @@ from multimodal_fer.utils.files import replacing
 
 @dataclass(frozen=True, eq=False)
 class EvidenceSet:
-    """Evidence of one modality for N examples, by an index into `OPEN7`, in one condition each.
-
-    Each example is there in several conditions (clean, blurred, noisy, …), numbered alike.
-    """
+    """Evidence of one modality for N samples, each in C conditions (clean, blurred, noisy, …)."""
 
     embeddings: Tensor  # (C, N, D) float32
     log_scores: Tensor  # (C, N, L) float32, over the part's own labels
-    labels: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64, indices into `OPEN7`
     conditions: tuple[str, ...]  # C names; the first is the clean one
     part_labels: tuple[str, ...]  # L names
     digest: str  # sha256 of the weights that made it
-    people: Tensor  # (N,) int64, who it is of: what is learnt of one person must not be measured on them
+    people: Tensor  # (N,) int64, whose sample it is: nobody is in training and measurement
 
     def rows(self, picks: Tensor, conditions: Tensor) -> Evidence:
-        """Evidence of some examples, each in its own condition."""
+        """Return the samples `picks` (B,), each in its own condition (B,)."""
         return Evidence(self.embeddings[conditions, picks], self.log_scores[conditions, picks])
 
     def save(self, path: str | Path) -> None:
+        """Write an .npz file, embeddings in half precision."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
             numpy.savez_compressed(
@@ -54,11 +51,14 @@ class EvidenceSet:
 
     @classmethod
     def load(cls, path: str | Path) -> "EvidenceSet":
-        """Read back a file; raises `DataError` where it is none or is for other labels."""
+        """Read a file. Raises `DataError` if it cannot be read or has other labels than open7."""
         try:
             with numpy.load(path, allow_pickle=False) as arrays:
                 if tuple(arrays["label_names"]) != OPEN7:
-                    raise DataError(f"{path}: is for other labels than {', '.join(OPEN7)}")
+                    raise DataError(
+                        f"{path}: expected the labels {', '.join(OPEN7)}, found "
+                        f"{', '.join(arrays['label_names'])}; make it again"
+                    )
                 return cls(
                     torch.from_numpy(arrays["embeddings"].astype(numpy.float32)),
                     torch.from_numpy(arrays["log_scores"]),
@@ -73,5 +73,5 @@ class EvidenceSet:
 
 
 def log_scores_of(output: Output, temperature: float) -> Tensor:
-    """Logarithms of calibrated probabilities, as `analyze` gives them to the fusion."""
+    """Return log probabilities (B, L), calibrated, as `analyze` passes them to the fusion."""
     return log_of((output.logits.float() / temperature).softmax(1)).cpu()

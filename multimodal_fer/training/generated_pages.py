@@ -1,23 +1,26 @@
-"""Generated pages: the parts of Markdown that code writes from result files."""
+"""Parts of Markdown pages that are generated from result files."""
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from multimodal_fer.training.config import current_names
 from multimodal_fer.utils.files import fill_block
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 def read_result(folder: Path, name: str) -> dict[str, Any] | None:
-    """A result file, where there is one."""
+    """Return a result file under today's names, None if there is none."""
     path = folder / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if name and path.is_file() else None
+    if not path.is_file():
+        return None
+    return json.loads(path.read_text(encoding="utf-8"), object_hook=current_names)
 
 
 def filled(paths: Iterable[Path], blocks: Mapping[str, str]) -> dict[Path, str]:
-    """Each page with its generated blocks as they should be."""
+    """Return the text of each page with its generated blocks filled in."""
     texts = {}
     for path in paths:
         text = path.read_text(encoding="utf-8")
@@ -29,22 +32,22 @@ def filled(paths: Iterable[Path], blocks: Mapping[str, str]) -> dict[Path, str]:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     head = list(head)
     lines = [head, ["---"] * len(head), *(list(row) for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def unusual(training: Mapping[str, Any], usual: Mapping[str, Any], always: Iterable[str]) -> str:
-    """The settings of a training that differ from the usual ones, and those always said."""
+    """Return a training's settings that differ from `usual`, and those named in `always`, as words."""
     plain = json.loads(json.dumps(usual))
     always = set(always)
-    said = {
+    shown = {
         key: value
         for key, value in training.items()
         if key in always or (value != {} and value != plain.get(key))
     }
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
 
 
 def write(pages: Mapping[Path, str]) -> None:

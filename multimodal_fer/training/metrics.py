@@ -1,4 +1,4 @@
-"""Figures of merit for the recipes, under the field's names. Needs scikit-learn (extra `train`)."""
+"""Metrics for the recipes. Needs scikit-learn (extra `train`)."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ RESAMPLES = 1000
 def classification_report(
     probabilities: NDArray[numpy.floating], truth: NDArray[numpy.integer], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Accuracy (WA), unweighted recall (UAR), macro-F1, recall per class, confusion, calibration.
+    """Return accuracy (WA), unweighted average recall (UAR), macro-F1, recall per class, confusion, ECE.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def classification_report(
     Returns
     -------
     dict of plain numbers; `confusion` rows are true classes, columns predictions. UAR and macro-F1 are
-    means over the classes that appear in `truth`: a corpus says nothing of a label that it does not have.
+    means over the classes that appear in `truth`.
     """
     every = list(range(len(labels)))
     predicted = probabilities.argmax(axis=1)
@@ -68,7 +68,7 @@ def macro_f1(confusion: NDArray[numpy.integer]) -> float:
 def calibration_error(
     probabilities: NDArray[numpy.floating], truth: NDArray[numpy.integer]
 ) -> float:
-    """Expected calibration error over 15 equal bins of confidence (Guo et al. 2017)."""
+    """Return the expected calibration error (ECE) over 15 equal bins of confidence (Guo et al. 2017)."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == truth
     bins = numpy.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
@@ -83,10 +83,10 @@ def calibration_error(
 def bootstrap_intervals(
     predicted: NDArray[numpy.integer], truth: NDArray[numpy.integer], seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of accuracy and UAR: percentiles over 1,000 draws of the examples (Efron 1979).
+    """Return 95 % bootstrap intervals of accuracy and UAR: percentiles over 1,000 resamples (Efron 1979).
 
-    They tell how far a figure hangs on which examples happen to be in the test set, not on the seed of
-    the training. A class that a draw misses is left out of its UAR.
+    They cover the choice of test samples, not the seed of the training. A class that is missing from a
+    resample is left out of its UAR.
     """
     random = numpy.random.default_rng(seed)
     correct = predicted == truth
@@ -103,10 +103,10 @@ def bootstrap_intervals(
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The divisor of the logits with the lowest cross-entropy on validation data (Guo et al. 2017).
+    """Return the divisor of the logits with the lowest cross-entropy on validation data (Guo et al. 2017).
 
-    Cross-entropy is convex in the divisor's inverse, so its slope is halved in on: unlike a descent, that
-    cannot overshoot, which small parts and small logits invite. From 1/20 to 20.
+    Cross-entropy is convex in the divisor's inverse, so bisection on its slope finds the minimum between
+    1/20 and 20; gradient descent can overshoot on small splits or small logits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A training under way, from epoch to epoch and from sitting to sitting; used by recipes only."""
+"""Training runs: epochs, checkpoints, continuation, and records of how a result was made."""
 
 import math
 import subprocess
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from multimodal_fer.errors import ConfigError, MultimodalFerError
-from multimodal_fer.training.config import load_config, save_config
+from multimodal_fer.training.config import current_names, load_config, save_config
 from multimodal_fer.training.distributed import Workers, workers
 from multimodal_fer.utils.files import replacing, write_json
 
@@ -25,15 +25,14 @@ CHECKPOINT = "last.pt"
 
 
 class Run:
-    """A training under way: kept after every epoch, and continued to the same numbers.
+    """A training run that is saved after every epoch; an interrupted one continues to the same numbers.
 
-    A recipe's own run makes `model`, `average`, `optimizer` and `schedule`, and says how an epoch goes:
-    `train_epoch` and `validate`. Its configuration has the fields `run` (folder), `device`, `epochs`,
-    `average_decay`, `keep` ("last" or "best") and `patience`. Every random draw of an epoch must follow
-    from the seed and the epoch's number alone.
+    A subclass sets `model`, `average`, `optimizer` and `schedule` and defines `train_epoch` and `validate`.
+    Its configuration has the fields `run` (folder), `device`, `epochs`, `average_decay`, `keep` ("last" or
+    "best") and `patience`. Random draws of an epoch must depend on the seed and the epoch's number alone.
     """
 
-    score = "valid_accuracy"  # the figure by which `keep = "best"` and `patience` go
+    score = "valid_accuracy"  # the metric for `keep = "best"` and `patience`
     model: Any
     average: AveragedModel
     optimizer: Any
@@ -44,11 +43,11 @@ class Run:
         self.folder = Path(config.run)
         self.epochs: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
-        self.about: dict[str, Any] = {}  # what else belongs into the checkpoint
+        self.about: dict[str, Any] = {}  # further entries of the checkpoint
 
     @property
     def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds the state of."""
+        """Return the objects whose states a checkpoint holds."""
         return {
             "model": self.model,
             "average": self.average,
@@ -58,19 +57,19 @@ class Run:
 
     @property
     def result(self) -> nn.Module:
-        """The network whose weights are what the training comes to."""
+        """Return the network with the averaged weights."""
         return self.average.module
 
     def train_epoch(self) -> float:
-        """One pass over the examples; returns the mean loss."""
+        """Train on all samples once and return the mean loss."""
         raise NotImplementedError
 
     def validate(self) -> dict[str, float]:
-        """Figures of `result` on a validation part, `score` among them; none where there is none."""
+        """Return metrics of `result` on the validation split, `score` among them; empty without a split."""
         raise NotImplementedError
 
     def resume(self) -> None:
-        """Continue from `last.pt`, where there is one of the same settings."""
+        """Continue from `last.pt` if it exists. Raises `ConfigError` if it has other settings."""
         if (self.folder / CHECKPOINT).exists():
             state = load_checkpoint(self.folder / CHECKPOINT)
             check_same_run(self.config, state["config"], self.folder)
@@ -80,17 +79,19 @@ class Run:
             self.say(f"continuing after epoch {len(self.epochs)} of {self.config.epochs}")
 
     def save(self) -> None:
+        """Write `last.pt` and `log.json`."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"epochs": self.epochs, "best": self.best, "config": asdict(self.config)}
         save_checkpoint(state | self.about, self.folder / CHECKPOINT)
         write_json(self.folder / "log.json", self.epochs)
 
     def say(self, message: str) -> None:
+        """Print a message once for all workers."""
         if self.group.first:
             print(message, flush=True)
 
     def advance(self) -> None:
-        """One epoch: train, validate, keep, say."""
+        """Train and validate for one epoch, save and print."""
         started = time.monotonic()
         loss = self.train_epoch()
         row: dict[str, Any] = {"epoch": len(self.epochs) + 1, "loss": loss, **self.validate()}
@@ -115,6 +116,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Return if all epochs are done or `patience` is used up."""
         if len(self.epochs) >= self.config.epochs:
             return True
         if not self.config.patience or not self.epochs:
@@ -123,29 +125,29 @@ class Run:
         return len(scores) - 1 - scores.index(max(scores)) >= self.config.patience
 
     def go(self) -> Path:
-        """Train to the end or continue; returns the run folder with `last.pt` and `log.json`."""
+        """Train or continue to the end and return the run folder with `last.pt` and `log.json`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
-        if self.group.first:  # only now: a refused run keeps its own
+        if self.group.first:  # after `resume`, so that a refused run keeps its own
             save_config(self.config, self.folder / "config.json")
         while not self.finished:
             self.advance()
         return self.folder
 
     def averaged(self, model: nn.Module) -> AveragedModel:
-        """A running mean of the model's weights and buffers."""
+        """Return a running mean of the model's weights and buffers."""
         average = warmed_average(self.config.average_decay)
         return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
     @classmethod
     def train(cls, config: Any) -> Path:
-        """Train to the end or continue, alone or as one of torchrun's workers; returns the folder."""
+        """Train or continue to the end, alone or as a worker of torchrun, and return the run folder."""
         with workers(config.device) as group:
             return cls(config, group).go()
 
     @classmethod
     def command(cls, config: type[Any], usage: str | None) -> None:
-        """The command line of a training: a TOML file, and settings as key=value."""
+        """Run the command line of a training: a TOML file, then settings as key=value."""
         if len(sys.argv) < 2:
             sys.exit(usage)
         try:
@@ -155,8 +157,9 @@ class Run:
 
 
 def check_same_run(config: Any, started: dict[str, Any], run: Path) -> None:
-    """Refuse to continue a run with other settings: its figures would belong to neither."""
-    free = {"data", "run", "device"}  # may move between sittings
+    """Raise `ConfigError` if a run would continue with other settings than it was started with."""
+    free = {"data", "run", "device"}  # may change between sessions
+    started = current_names(started) | started
     changed = {
         key: (value, now)
         for key, now in asdict(config).items()
@@ -168,7 +171,7 @@ def check_same_run(config: Any, started: dict[str, Any], run: Path) -> None:
 
 
 def result_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights that a run has come to: its last averaged ones, or its best."""
+    """Return the resulting weights of a run: the last averaged ones, or the best."""
     if checkpoint["config"]["keep"] == "best":
         return checkpoint["best"]
     prefix = "module."  # torch's AveragedModel keeps the network under this name
@@ -180,7 +183,7 @@ def result_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def training_record(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What a result has to say of its training: the settings, and how far it went."""
+    """Return the record of a training for a result: settings, epochs done, minutes."""
     config, epochs = checkpoint["config"], checkpoint["epochs"]
     settings = {key: config[key] for key in config if key not in ("data", "run", "device", "limit")}
     minutes = sum(row["seconds"] for row in epochs) / 60
@@ -192,7 +195,7 @@ def training_record(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: kernels decay, biases and normalisation do not."""
+    """Return parameter groups in which kernels decay and biases and normalisation do not."""
     kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     return [
@@ -202,9 +205,9 @@ def decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]
 
 
 def warmed_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """A running mean that forgets the random start: its decay grows with the steps up to `decay`.
+    """Return the update of a running mean whose decay grows with the steps up to `decay`.
 
-    With a constant 0.999, two percent of the untrained weights would be left after 4,000 steps.
+    With a constant 0.999, two percent of the untrained weights would remain after 4,000 steps.
     """
 
     @torch.no_grad()
@@ -221,23 +224,23 @@ def warmed_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], N
 
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
-    """Write tensors and plain values so that a kill at any moment leaves the old or the new file."""
+    """Write tensors and plain values; an interruption leaves the old or the new file."""
     with replacing(path) as temporary:
         torch.save(state, temporary)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU without executing anything that it holds."""
+    """Read a checkpoint to the CPU without executing code from it."""
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def provenance(command: str) -> dict[str, str]:
-    """What every result file says of itself: the day, the commit and the command."""
+    """Return the date, commit and command for a result file."""
     return {"date": date.today().isoformat(), "commit": current_commit(), "command": command}
 
 
 def current_commit() -> str:
-    """The commit that the code ran at, with `+changes` where the tree differs from it."""
+    """Return the current commit, with `+changes` if tracked files differ from it."""
     here = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:

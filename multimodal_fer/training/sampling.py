@@ -1,6 +1,6 @@
-"""Rare classes in training: how often their examples are drawn, and how much they weigh.
+"""Sampling and weighting of rare classes in training.
 
-Shapes: N examples, K classes.
+Shapes: N samples, K classes.
 """
 
 import torch
@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 def rarity(targets: Tensor, power: float) -> Tensor:
-    """frequency ** -power of each class (K,), scaled so that the mean over the examples is one."""
+    """Return frequency ** -power of each class (K,), scaled to a mean of one over the samples."""
     frequency = targets.mean(0).clamp(min=1e-6)
     weights = frequency.pow(-power)
     return weights / (targets @ weights).mean()
 
 
 def draw_order(targets: Tensor, balance: float, generator: torch.Generator) -> Tensor:
-    """N numbers of examples for one epoch, shuffled; with `balance`, rare classes come up more often.
+    """Return N shuffled sample numbers for one epoch; with `balance`, rare classes are drawn more often.
 
     Systematic sampling: one random offset and equal steps through the running sum of the weights, so
-    an example of weight w is drawn floor(w) or ceil(w) times and none is forgotten by bad luck.
+    a sample of weight w is drawn floor(w) or ceil(w) times.
     """
     weights = targets.double() @ rarity(targets, balance).double()
     edges = (weights / weights.sum()).cumsum(0) * len(targets)

@@ -1,4 +1,4 @@
-"""Measure facial weights, or a run in progress, by named protocols; tables are made from the result files.
+"""Measure facial weights or a run by named protocols.
 
     python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet runs/ferplus.npz valid
     python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet runs/ferplus.npz test
@@ -6,7 +6,7 @@
 `cntk-majority` counts the images on which the majority rule of the released FER+ code finds an emotion (3,191
 of PublicTest as `valid`, 3,137 of PrivateTest as `test`), `paper` those behind the published figures (3,359
 and 3,335), `albanie` those of Albanie et al. 2018 (votes of fer2013new.csv). `fer2013` and `fer2013-five`
-take FER2013's own label. Look at `test` once per model.
+use FER2013's own label. Measure `test` once for each model.
 """
 
 import sys
@@ -35,7 +35,7 @@ from recipes.ferplus.prepare import load_split
 
 Targets = Callable[[Split], NDArray[numpy.float64]]
 
-# name → labels that a network must answer with, targets (N, K) with all-zero rows for what is not counted
+# Name → labels of the network, and targets (N, K) with all-zero rows for images that are not counted.
 PROTOCOLS: dict[str, tuple[tuple[str, ...], Targets]] = {
     "cntk-majority": (FER_PLUS, lambda part: majority_targets(part.votes)),
     "paper": (FER_PLUS, lambda part: paper_targets(part.votes)),
@@ -47,22 +47,22 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:
-    """Figures by each protocol of the network's labels, and by each view."""
+    """Return the metrics by each protocol of the network's labels and each view."""
     labels = tuple(model.config.labels)
     images = torch.from_numpy(part.images)
-    seen = {
+    probabilities_of = {
         view: (predict(model, images, view) / model.config.temperature).softmax(1).numpy()
         for view in VIEWS
     }
     protocols: dict[str, dict[str, Any]] = {}
-    for protocol, (asked, make_targets) in PROTOCOLS.items():
-        targets = make_targets(part) if labels == asked else numpy.zeros((0, len(labels)))
+    for protocol, (expected, make_targets) in PROTOCOLS.items():
+        targets = make_targets(part) if labels == expected else numpy.zeros((0, len(labels)))
         usable = counted(targets)
         if len(usable):
             truth = targets[usable].argmax(axis=1)
             protocols[protocol] = {
                 view: report(probabilities[usable], truth, labels)
-                for view, probabilities in seen.items()
+                for view, probabilities in probabilities_of.items()
             }
     return protocols
 
@@ -70,7 +70,7 @@ def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:
 def report(
     probabilities: NDArray[numpy.floating], truth: NDArray[numpy.integer], labels: tuple[str, ...]
 ) -> dict[str, Any]:
-    """All figures of one view by one protocol, with intervals."""
+    """Return all metrics of one view by one protocol, with intervals."""
     intervals = bootstrap_intervals(probabilities.argmax(axis=1), truth)
     return classification_report(probabilities, truth, labels) | {
         f"{name}_interval": list(bounds) for name, bounds in intervals.items()
@@ -78,7 +78,7 @@ def report(
 
 
 def evaluate(name: str, archive: str, split: str) -> dict[str, Any]:
-    """The whole result of one network on one split."""
+    """Return the result of one network on one split."""
     title, model, training = load_any(name)
     return {
         "name": title,
@@ -92,9 +92,9 @@ def evaluate(name: str, archive: str, split: str) -> dict[str, Any]:
 
 
 def main(name: str, archive: str, split: str) -> None:
-    """Evaluate, print the main figures and write the result file."""
+    """Write the result file and the confusion matrix, and print the main figures."""
     if split not in PARTS:
-        sys.exit(f"split {split!r}: expected one of {sorted(PARTS)}")
+        sys.exit(f"expected {' or '.join(PARTS)} as the split, found {split!r}")
     result = evaluate(name, archive, split)
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{result['name']}.{split}.json"

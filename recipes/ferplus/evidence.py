@@ -1,9 +1,9 @@
-"""What the facial network says of labelled faces, for the fusion: clean, and worse as cameras make them.
+"""Write embeddings and scores of the facial network on labelled faces, clean and corrupted, for the fusion.
 
     python -m recipes.ferplus.evidence weights/face-ferplus-seresnet runs/ferplus.npz runs/evidence
 
-Writes `face-{validation,test}.npz`: the images with a majority label, contempt as disgust (the map of
-the default bundle), in each condition.
+Writes `face-{validation,test}.npz`: the images with a majority label in each condition. Contempt counts as
+disgust, as in the default bundle.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from recipes.ferplus.corpus.votes import counted, majority_targets
 from recipes.ferplus.learning.augmentation import Augmentation, augment
 from recipes.ferplus.prepare import load_split
 
-PARTS = {"valid": "validation", "test": "test"}  # of the others the network is too sure
+PARTS = {"valid": "validation", "test": "test"}  # a network is overconfident on its training split
 CONDITIONS = {
     "clean": Augmentation(),
     "turned": Augmentation(flip=0.5, rotation=20, scale=0.12, shift=0.12),
@@ -36,14 +36,14 @@ BATCH = 256
 
 @torch.inference_mode()
 def predict_scores(model: FaceNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings (N, D) and log scores (N, L)."""
+    """Return embeddings (N, D) and log scores (N, L)."""
     outputs = [model(chunk) for chunk in images.split(BATCH)]
     scores = [log_scores_of(output, model.config.temperature) for output in outputs]
     return torch.cat([output.embedding for output in outputs]), torch.cat(scores)
 
 
 def main(name: str, archive: str, folder: str) -> None:
-    """Judge every part in every condition, and write."""
+    """Write the evidence of every split in every condition."""
     weights = find_weights(name)
     model = load_model(weights)
     places = torch.tensor([OPEN7.index(FER_PLUS_TO_OPEN7[label]) for label in FER_PLUS])
@@ -53,15 +53,18 @@ def main(name: str, archive: str, folder: str) -> None:
         usable = counted(targets)
         images = torch.from_numpy(part.images[usable])
         generator = torch.Generator().manual_seed(1)
-        judged = [predict_scores(model, augment(images, c, generator)) for c in CONDITIONS.values()]
+        outputs = [
+            predict_scores(model, augment(images, policy, generator))
+            for policy in CONDITIONS.values()
+        ]
         evidence = EvidenceSet(
-            torch.stack([embedding for embedding, _ in judged]),
-            torch.stack([scores for _, scores in judged]),
+            torch.stack([embedding for embedding, _ in outputs]),
+            torch.stack([scores for _, scores in outputs]),
             places[torch.from_numpy(targets[usable].argmax(axis=1))],
             tuple(CONDITIONS),
             tuple(model.config.labels),
             file_hash(weights / "model.safetensors"),
-            torch.arange(len(usable)),  # who is in a picture is not known
+            torch.arange(len(usable)),  # people are not known
         )
         evidence.save(Path(folder) / f"face-{part_name}.npz")
         print(f"{part_name}: {len(usable)} faces in {len(CONDITIONS)} conditions", flush=True)

@@ -1,4 +1,4 @@
-"""Turn a finished run into a weights folder, calibrated on the validation images.
+"""Export a finished run as a weights folder, calibrated on the validation images.
 
 python -m recipes.ferplus.export runs/compact runs/ferplus.npz weights/face-ferplus-seresnet
 """
@@ -18,19 +18,18 @@ from recipes.ferplus.learning.config import TrainConfig
 from recipes.ferplus.learning.runs import result_model
 from recipes.ferplus.learning.schemes import SCHEMES
 from recipes.ferplus.learning.views import predict
-from recipes.ferplus.train import load_examples
+from recipes.ferplus.train import load_samples
 
 RARE = 0.03  # share of the training targets under which a class is rare
-ALLOWED_LOSS = 0.002  # of validation accuracy, for the sake of rare classes
+ALLOWED_LOSS = 0.002  # of validation accuracy, in favour of rare classes
 
 
 def lift_rare(logits: Tensor, truth: Tensor, frequency: Tensor) -> tuple[float, Tensor]:
-    """How far the rarest classes can be lifted at next to no cost, and what that adds to the logits (K,).
+    """Return the share of the logit adjustment for rare classes, and the adjustment itself (K,).
 
-    Logit adjustment (Menon et al. 2021, section 4), for classes under `RARE` only: lifting all classes up
-    to the commonest would cost many common answers for a few rare ones. Of the shares of
-    `log(RARE / frequency)` in steps of 0.05, the largest that loses no more than `ALLOWED_LOSS` of
-    validation accuracy is taken.
+    Logit adjustment (Menon et al. 2021, section 4) of classes under `RARE` only, as adjusting all classes
+    would cost many frequent labels for a few rare ones. The share of `log(RARE / frequency)` is the
+    largest, in steps of 0.05, that costs no more than `ALLOWED_LOSS` of validation accuracy.
     """
     full = (RARE / frequency).log().clamp(min=0)
     shares = [step / 20 for step in range(21)]
@@ -40,7 +39,7 @@ def lift_rare(logits: Tensor, truth: Tensor, frequency: Tensor) -> tuple[float, 
 
 
 def export(run: str, archive: str, folder: str) -> None:
-    """Write what the finished run came to, whatever its score."""
+    """Write the calibrated network of a finished run. Raises `DataError` for an unfinished one."""
     checkpoint = load_checkpoint(Path(run) / CHECKPOINT)
     config = TrainConfig(**checkpoint["config"])
     done = len(checkpoint["epochs"])
@@ -52,11 +51,11 @@ def export(run: str, archive: str, folder: str) -> None:
     device = torch.device("cpu")
     scheme = SCHEMES[config.scheme]
     here = replace(config, data=archive)
-    training = load_examples(here, "train", scheme, device)
-    validation = load_examples(here, "valid", SCHEMES[scheme.measured_by], device)
+    training = load_samples(here, "train", scheme, device)
+    validation = load_samples(here, "valid", SCHEMES[scheme.measured_by], device)
     logits = predict(model, validation.images)
     frequency = training.targets.mean(0).clamp(min=1 / len(training.images))
-    # Rare classes were drawn frequency ** -balance times as often, so the network expects that many.
+    # Rare classes were drawn frequency ** -balance times as often; this removes the resulting prior.
     adjustment = config.balance * frequency.log()
     lifted, lift = lift_rare(logits + adjustment, validation.targets.argmax(1), frequency)
     adjustment += lift

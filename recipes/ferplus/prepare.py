@@ -1,11 +1,11 @@
-"""Read FER2013 with its FER+ votes into arrays.
+"""Read FER2013 and its FER+ votes into one archive.
 
     python -m recipes.ferplus.prepare SOURCE runs/ferplus.npz
 
 SOURCE is a folder that holds one of:
 
 - `data/FER2013{Train,Valid,Test}/` with label.csv and the PNG files named there: the FER+ folders. Beside
-  `data`, `fer2013new.csv` adds the votes of that table and `fer2013_labels.csv` FER2013's own labels;
+  `data`, `fer2013new.csv` adds its votes and `fer2013_labels.csv` FER2013's own labels;
 - `fer2013.csv`, with or without `fer2013new.csv`: the official tables;
 - `train/<class>/` and `test/<class>/` with JPEG or PNG files: the release in class folders, without votes.
 """
@@ -37,7 +37,7 @@ __all__ = ["SPLITS", "Split", "load_split", "main", "read_release", "read_split"
 def read_release(source: str | Path) -> Release:
     """Read whichever of the three releases `source` holds.
 
-    FER+ folders without pictures (a clone of its repository) give way to a fer2013.csv put beside them.
+    A fer2013.csv is preferred to FER+ folders without pictures (a clone of their repository).
     """
     root = Path(source)
     training = root / "data" / SPLITS["train"]
@@ -56,7 +56,7 @@ def read_release(source: str | Path) -> Release:
 
 
 def main(source: str, output: str) -> None:
-    """Write the three parts as one compressed archive, and print how much is known of each."""
+    """Write the three splits as one compressed archive, and print what is known of each."""
     release = read_release(source)
     arrays: dict[str, NDArray] = {}
     for split, part in release.parts.items():
@@ -79,7 +79,7 @@ def _voted(votes: NDArray[numpy.uint8]) -> int:
 
 
 def load_split(archive: str | Path, split: str) -> Split:
-    """Read back one part that `main` wrote; what an older archive lacks is filled in as not known."""
+    """Read one split of an archive; arrays that an older archive lacks are filled in as unknown."""
     try:
         with numpy.load(archive, allow_pickle=False) as arrays:
             found = {name: arrays[f"{split}_{name}"] for name in ("images", "votes", "names")}

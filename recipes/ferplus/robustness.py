@@ -1,11 +1,10 @@
-"""How much a facial network loses where pictures are worse than the corpus's.
+"""Measure the accuracy of a facial network on corrupted images.
 
     python -m recipes.ferplus.robustness weights/face-ferplus-seresnet runs/ferplus.npz test
 
-Every image with a majority label is spoilt in one way at a time: blurred, compressed, lit from one side,
-turned. For `camera` rows it is put into a larger picture, and found and cropped again by
-`face.detection` as `analyze` does; where no face is found, that lowers `found`, not the accuracy.
-Writes `results/NAME.SPLIT.robustness.json`.
+Each corruption is applied to every image with a majority label: blur, compression, light from one side,
+rotation. For `camera` rows the image is put into a larger picture, detected and cropped as `analyze` does; a
+missed face lowers `found`, not the accuracy. Writes `results/NAME.SPLIT.robustness.json`.
 """
 
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from recipes.ferplus.prepare import load_split
 Grey = NDArray[numpy.uint8]
 Change = Callable[[Grey], Grey]
 
-PICTURE = 320  # pixels of the camera's square picture
+PICTURE = 320  # side of the larger picture in pixels
 
 
 def blur(sigma: float) -> Change:
@@ -38,7 +37,7 @@ def blur(sigma: float) -> Change:
 
 
 def jpeg(quality: int) -> Change:
-    """Compressed and read again."""
+    """Return a change that compresses as JPEG."""
 
     def change(image: Grey) -> Grey:
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -48,7 +47,7 @@ def jpeg(quality: int) -> Change:
 
 
 def side_light(left: float, right: float) -> Change:
-    """Brightness that goes from `left` to `right`."""
+    """Return a change whose brightness goes from `left` to `right`."""
 
     def change(image: Grey) -> Grey:
         return (image * numpy.linspace(left, right, image.shape[1])).astype(numpy.uint8)
@@ -57,7 +56,7 @@ def side_light(left: float, right: float) -> Change:
 
 
 def roll(degrees: float) -> Change:
-    """The head leans to one side."""
+    """Return a change that rotates the image."""
 
     def change(image: Grey) -> Grey:
         middle = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
@@ -71,20 +70,19 @@ def roll(degrees: float) -> Change:
 
 
 def small(width: int) -> Change:
-    """A face of `width` pixels, enlarged again."""
+    """Return a change that reduces the face to `width` pixels and enlarges it again."""
 
     def change(image: Grey) -> Grey:
         side = round(width * CROP_WIDTHS)
         reduced = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-        return cv2.resize(reduced, image.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(
-            numpy.uint8
-        )
+        large = cv2.resize(reduced, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return large.astype(numpy.uint8)
 
     return change
 
 
 def place(image: Grey, size: int) -> tuple[NDArray[numpy.uint8], int]:
-    """An RGB picture with the image, `size` pixels large, in its middle, and its corner's offset."""
+    """Return an RGB picture with the image in its middle, `size` pixels large, and the image's offset."""
     shrinks = size < image.shape[0]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     large = cv2.resize(image, (size, size), interpolation=way)
@@ -95,7 +93,7 @@ def place(image: Grey, size: int) -> tuple[NDArray[numpy.uint8], int]:
 
 
 def camera(width: int, turned: float = 0.0, quality: int = 0) -> Callable[[Grey], Grey | None]:
-    """A face of `width` pixels in a camera's picture, found and cropped as `analyze` does."""
+    """Return a change that detects and crops a face of `width` pixels in a larger picture."""
 
     def change(image: Grey) -> Grey | None:
         picture, _ = place(roll(turned)(image) if turned else image, round(width * CROP_WIDTHS))
@@ -131,14 +129,14 @@ CONDITIONS: dict[str, Callable[[Grey], Grey | None]] = {
 def measure(
     model: FaceNetwork, images: NDArray[numpy.uint8], truth: NDArray[numpy.integer]
 ) -> dict[str, Any]:
-    """For each condition the share of faces found, and on those the accuracy with and without it."""
+    """Return for each condition the share of faces found, and their accuracy with and without it."""
     clean = predict(model, torch.from_numpy(images)).argmax(1).numpy() == truth
     rows: dict[str, Any] = {}
     for name, change in CONDITIONS.items():
         changed = [change(image) for image in images]
         found = [number for number, image in enumerate(changed) if image is not None]
-        seen = torch.from_numpy(numpy.stack([image for image in changed if image is not None]))
-        correct = predict(model, seen).argmax(1).numpy() == truth[found]
+        stacked = torch.from_numpy(numpy.stack([image for image in changed if image is not None]))
+        correct = predict(model, stacked).argmax(1).numpy() == truth[found]
         rows[name] = {
             "found": len(found) / len(images),
             "accuracy": float(correct.mean()),
@@ -148,7 +146,7 @@ def measure(
 
 
 def main(name: str, archive: str, split: str) -> None:
-    """Measure by the protocol cntk-majority, print and write."""
+    """Measure by the protocol cntk-majority, write and print the result."""
     title, model, _ = load_any(name)
     part = load_split(archive, split)
     targets = majority_targets(part.votes)

@@ -1,8 +1,8 @@
-"""Write the figures into the pages that show them: cards, recipe README, project README.
+"""Write the figures into the model card, the recipe README and the project README.
 
     python -m recipes.ferplus.tables
 
-Every number comes from a result file; a test compares the pages with what this would write.
+Every number comes from a result file; a test checks that the pages are up to date.
 """
 
 import json
@@ -11,30 +11,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multimodal_fer.training import generated_pages as generated
-from multimodal_fer.training.generated_pages import ROOT
+from multimodal_fer.training.generated_pages import ROOT, table
 from recipes.ferplus.evaluate import RESULTS
 from recipes.ferplus.learning.config import TrainConfig
 
 WEIGHTS = "face-ferplus-seresnet"
 VIEWS = {"single": "", "flip_averaged": ", mean with mirror image", "ten_crop": ", ten crops"}
 NONE = "–"
-SAID_APART = ("start", "started_from", "teachers")  # paths of one machine, or another record
+LEFT_OUT = ("start", "started_from", "teachers")  # paths, or another record
 
 
 class System(NamedTuple):
-    """A row: whose result, under which title, by which protocols and views, and what was published."""
+    """Rows of one system: its result, title, protocols and views, and the published figure."""
 
     result: str  # name of the weights or the run
     title: str
     rows: tuple[tuple[str, str], ...]  # protocol and view
     published: str = NONE
-    size: str = ""  # of a system that nobody has trained here
+    size: str = ""  # of a system without a result
 
 
 SINGLE_FER2013 = (("fer2013", "single"),)
 TEN_CROP_FER2013 = (("fer2013", "ten_crop"),)
 
-# What is shown first, in the project's README as well.
+# Shown first, also in the project README.
 CHAMPION = (
     System(
         WEIGHTS,
@@ -51,7 +51,7 @@ CHAMPION = (
     ),
 )
 
-# The systems of the literature by the commands of this recipe.
+# Systems of the literature, trained by this recipe.
 SYSTEMS = (
     System(
         "vgg13",
@@ -132,35 +132,36 @@ def read_result(name: str, kind: str = "test") -> dict[str, Any] | None:
 
 
 def results_table(systems: tuple[System, ...]) -> str:
-    """One line for each system, protocol and view; systems without a result show what was published."""
-    lines = [
-        "| system | parameters | epochs | protocol, images | accuracy (95 % interval) | UAR | macro-F1 "
-        "| ECE | published accuracy |",
-        "|---" * 9 + "|",
-    ]
+    """Return one row for each system, protocol and view; without a result, the published figure only."""
+    head = ["system", "parameters", "epochs", "protocol, images", "accuracy (95 % interval)", "UAR"]
+    head += ["macro-F1", "ECE", "published accuracy"]
+    rows = []
     for system in systems:
-        result = read_result(system.result)
+        result = read_result(system.result) or {"protocols": {}}
         shown = [
             (protocol, view, result["protocols"][protocol][view])
-            for protocol, view in (system.rows if result else ())
-            if result and protocol in result["protocols"]
+            for protocol, view in system.rows
+            if protocol in result["protocols"]
         ]
-        if not result or not shown:
-            where = "not trained here yet" if system.result else NONE
-            lines.append(
-                f"| {system.title} | {system.size} | {where} | | | | | | {system.published} |"
-            )
-            continue
+        if not shown:
+            epochs = "not trained here yet" if system.result else NONE
+            rows.append([system.title, system.size, epochs, *[""] * 5, system.published])
         for number, (protocol, view, figures) in enumerate(shown):
             low, high = figures["accuracy_interval"]
-            lines.append(
-                f"| {system.title}{VIEWS[view]} | {size_of(result)} | {epochs_of(result['training'])} "
-                f"| {protocol}, {figures['images']:,} "
-                f"| **{figures['accuracy']:.2%}** ({low:.1%}–{high:.1%}) | {figures['uar']:.1%} "
-                f"| {figures['macro_f1']:.1%} | {figures['calibration_error']:.3f} "
-                f"| {system.published if number == 0 else ''} |"
+            rows.append(
+                [
+                    f"{system.title}{VIEWS[view]}",
+                    size_of(result),
+                    epochs_of(result["training"]),
+                    f"{protocol}, {figures['images']:,}",
+                    f"**{figures['accuracy']:.2%}** ({low:.1%}–{high:.1%})",
+                    f"{figures['uar']:.1%}",
+                    f"{figures['macro_f1']:.1%}",
+                    f"{figures['calibration_error']:.3f}",
+                    "" if number else system.published,
+                ]
             )
-    return "\n".join(lines)
+    return table(head, rows)
 
 
 def size_of(result: dict[str, Any]) -> str:
@@ -168,7 +169,7 @@ def size_of(result: dict[str, Any]) -> str:
 
 
 def epochs_of(training: dict[str, Any]) -> str:
-    """Epochs of all rounds, in order."""
+    """Return the epochs of all rounds, in order."""
     if not training:
         return NONE
     before, done = training.get("started_from"), str(training["epochs_done"])
@@ -176,7 +177,7 @@ def epochs_of(training: dict[str, Any]) -> str:
 
 
 def recall_table(systems: tuple[System, ...], protocol: str) -> str:
-    """Recall of each emotion by one protocol, single pictures."""
+    """Return a table of the recall of each emotion by one protocol, single images."""
     results = [(system, read_result(system.result)) for system in systems]
     reports = [
         (system.title, result["protocols"][protocol]["single"])
@@ -185,36 +186,32 @@ def recall_table(systems: tuple[System, ...], protocol: str) -> str:
     ]
     if not reports:
         return NONE
-    labels = list(reports[0][1]["support"].items())
-    lines = [
-        "| recall | " + " | ".join(f"{label} ({count:,})" for label, count in labels) + " |",
-        "|---" * (len(labels) + 1) + "|",
-    ]
-    for title, figures in reports:
-        recalls = " | ".join(f"{figures['recall'][label]:.1%}" for label, _ in labels)
-        lines.append(f"| {title} | {recalls} |")
-    return "\n".join(lines)
+    support = reports[0][1]["support"]
+    head = ["recall", *(f"{label} ({count:,})" for label, count in support.items())]
+    return table(
+        head,
+        [
+            [title, *(f"{figures['recall'][label]:.1%}" for label in support)]
+            for title, figures in reports
+        ],
+    )
 
 
 def robustness_table(name: str) -> str:
-    """What spoilt pictures cost, in points of accuracy on the same images."""
+    """Return a table of the accuracy on corrupted images."""
     result = read_result(name, "test.robustness")
     if result is None:
         return NONE
-    lines = [
-        "| pictures | faces found | accuracy | against the corpus's pictures |",
-        "|---" * 4 + "|",
-    ]
+    rows = []
     for condition, row in result["conditions"].items():
         gap = 100 * (row["accuracy"] - row["as_in_the_corpus"])
-        lines.append(
-            f"| {condition} | {row['found']:.1%} | {row['accuracy']:.1%} | {gap:+.1f} points |"
-        )
-    return "\n".join(lines)
+        shares = [f"{row['found']:.1%}", f"{row['accuracy']:.1%}"]
+        rows.append([condition, *shares, f"{gap:+.1f} points"])
+    return table(["images", "faces found", "accuracy", "difference from the corpus images"], rows)
 
 
 def card(name: str) -> str:
-    """The model card: figures from the results, and what people must know."""
+    """Return the model card with its figures."""
     result = read_result(name)
     assert result is not None
     folder = ROOT / "weights" / name
@@ -226,7 +223,7 @@ def card(name: str) -> str:
             recall_table(CHAMPION[:1], "cntk-majority"),
             robustness_table(name),
             f"Measured on {result['date']} at commit `{result['commit']}` by `{result['command']}`; "
-            f"{result['split']} was looked at once. Training: {training_text(config['training'])}. "
+            f"{result['split']} was measured once. Training: {training_text(config['training'])}. "
             f"Temperature {config['settings']['temperature']}, fitted on {config['calibrated_on']}.",
         ]
     )
@@ -234,32 +231,34 @@ def card(name: str) -> str:
 
 
 def speed_table() -> str:
-    """What `benchmarks.face_networks` measured."""
+    """Return a table of the results of `benchmarks.face_networks`."""
     path = ROOT / "benchmarks" / "results" / "face_networks.json"
     found = json.loads(path.read_text(encoding="utf-8"))
-    lines = [
-        f"| network | parameters | faces a second, {found['batch']} at once | milliseconds for one |",
-        "|---" * 4 + "|",
+    rows = [
+        [name, f"{row['parameters']:,}", f"{row['faces_per_second']:,.0f}",
+         f"{row['milliseconds_for_one']:.1f}"]
+        for name, row in found["networks"].items()
+    ]  # fmt: skip
+    head = [
+        "network",
+        "parameters",
+        f"faces a second, {found['batch']} at once",
+        "milliseconds for one",
     ]
-    for name, row in found["networks"].items():
-        lines.append(
-            f"| {name} | {row['parameters']:,} | {row['faces_per_second']:,.0f} "
-            f"| {row['milliseconds_for_one']:.1f} |"
-        )
     measured = f"{found['cores']} cores, {found['date']}, commit `{found['commit']}`"
-    return "\n".join([*lines, "", f"`{found['command']}`, {measured}."])
+    return f"{table(head, rows)}\n\n`{found['command']}`, {measured}."
 
 
 def training_text(training: dict[str, Any]) -> str:
-    """How far a training went, and its settings where they are not the usual ones."""
-    own = {key: value for key, value in training.items() if key not in SAID_APART}
+    """Return the settings of a training that are not the defaults, and its epochs."""
+    own = {key: value for key, value in training.items() if key not in LEFT_OUT}
     text = generated.unusual(own, asdict(TrainConfig()), ("model", "scheme", "seed"))
     before = training.get("started_from")
-    return f"{text}. It began with the weights of: {training_text(before)}" if before else text
+    return f"{text}. It started from the weights of: {training_text(before)}" if before else text
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page with the text it should have."""
+    """Return every generated page with its text."""
     blocks = {
         "facial results": results_table(CHAMPION),
         "facial recall": recall_table(CHAMPION[:1], "cntk-majority"),

@@ -1,10 +1,11 @@
 """Train a facial network on FER+ or FER2013.
 
-    python -m recipes.ferplus.train recipes/ferplus/compact.toml data=runs/ferplus.npz run=runs/compact
-    torchrun --nproc-per-node 4 -m recipes.ferplus.train recipes/ferplus/vgg19.toml run=runs/vgg19
+    python -m recipes.ferplus.train recipes/ferplus/systems/compact.toml \\
+        data=runs/ferplus.npz run=runs/compact
+    torchrun --nproc-per-node 4 -m recipes.ferplus.train recipes/ferplus/systems/vgg19.toml run=runs/vgg19
 
 Every epoch ends in `last.pt`; the same command continues from there to the same numbers. With `keep = "last"`
-the result is the last epoch, with `keep = "best"` the one most accurate on PublicTest.
+the result is the last epoch, with `keep = "best"` the most accurate one on PublicTest.
 """
 
 import math
@@ -33,57 +34,53 @@ from recipes.ferplus.prepare import load_split
 
 
 @dataclass(frozen=True)
-class Examples:
+class Samples:
     """Images (N, 48, 48) uint8 and targets (N, K) float, on the training device."""
 
     images: Tensor
     targets: Tensor
 
 
-def load_examples(
-    config: TrainConfig, split: str, scheme: Scheme, device: torch.device
-) -> Examples:
-    """Load one split, without the images to which the scheme gives no target."""
+def load_samples(config: TrainConfig, split: str, scheme: Scheme, device: torch.device) -> Samples:
+    """Load the images of one split that have a target by the scheme. Raises `DataError` if none has."""
     part = load_split(config.data, split)
     targets = scheme.targets(part)
     usable = counted(targets)
     usable = usable[: config.limit or None]
     if not len(usable):
         raise DataError(
-            f"{config.data}: no image of {split} has a label by this scheme; were both label files "
-            "(FER+ votes, FER2013's own) beside the images when it was prepared?"
+            f"{config.data}: no image of {split} has a label by this scheme; prepare it again with "
+            "both label files (FER+ votes, FER2013's own) beside the images"
         )
-    return Examples(
+    return Samples(
         torch.from_numpy(part.images[usable]).to(device),
         torch.from_numpy(targets[usable]).float().to(device),
     )
 
 
 def load_alike(name: str, labels: tuple[str, ...]) -> tuple[FaceNetwork, dict[str, Any]]:
-    """A network to start or to learn from, and its training; it must answer with the same labels."""
+    """Load a network and its training record. Raises `ConfigError` if it has other labels than the run."""
     title, model, training = load_any(name)
     if tuple(model.config.labels) != labels:
-        raise ConfigError(f"{title}: answers with {model.config.labels}, this run with {labels}")
+        raise ConfigError(
+            f"{title}: expected the labels {labels} of this run, found {model.config.labels}"
+        )
     return model, training
 
 
-def with_teacher(examples: Examples, config: TrainConfig, device: torch.device) -> Examples:
-    """Examples whose targets are mixed with what the teachers say of the images (Hinton et al. 2015).
+def with_teacher(samples: Samples, config: TrainConfig, device: torch.device) -> Samples:
+    """Mix the predictions of the teachers into the targets (Hinton et al. 2015).
 
-    A teacher looks at the picture as it is and at its mirror image: its answer is computed once, not
-    for each changed picture, so a teacher costs minutes, however large.
+    Teachers predict the original image and its mirror image once, not every augmented image, which costs
+    minutes for a teacher of any size.
     """
-    answers = []
+    predictions = []
     for name in config.teachers:
         teacher, _ = load_alike(name, SCHEMES[config.scheme].labels)
-        logits = (
-            predict(teacher.to(device), examples.images, "flip_averaged")
-            / teacher.config.temperature
-        )
-        answers.append(logits.softmax(1))
-    told = torch.stack(answers).mean(0)
-    mixed = examples.targets.lerp(told, config.teacher_share)
-    return replace(examples, targets=mixed)
+        logits = predict(teacher.to(device), samples.images, "flip_averaged")
+        predictions.append((logits / teacher.config.temperature).softmax(1))
+    taught = torch.stack(predictions).mean(0)
+    return replace(samples, targets=samples.targets.lerp(taught, config.teacher_share))
 
 
 class FaceRun(Run):
@@ -103,10 +100,10 @@ class FaceRun(Run):
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel = group.parallel(self.model)
         self.average = self.averaged(self.model)
-        self.training = load_examples(config, "train", self.scheme, group.device)
+        self.training = load_samples(config, "train", self.scheme, group.device)
         if config.teachers:
             self.training = with_teacher(self.training, config, group.device)
-        self.validation = load_examples(
+        self.validation = load_samples(
             config, "valid", SCHEMES[self.scheme.measured_by], group.device
         )
         groups = decayed_apart(self.model, config.weight_decay)
@@ -115,7 +112,7 @@ class FaceRun(Run):
         self.schedule = SCHEDULES[config.schedule](self.optimizer, config, steps)
 
     def train_epoch(self) -> float:
-        """One pass in a random order; returns the mean loss. All draws depend on seed and epoch only."""
+        """Train on all images once and return the mean loss; draws depend on seed, epoch and worker only."""
         config, epoch, group = self.config, len(self.epochs), self.group
         seed_everything(config.seed * 1000 + epoch + group.rank * 10**6)
         generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
@@ -128,7 +125,7 @@ class FaceRun(Run):
         total = 0.0
         for picks in order.split(config.batch):
             own = group.share(picks).to(group.device)
-            if len(own) < 2:  # batch normalisation needs company
+            if len(own) < 2:  # batch normalisation needs two samples
                 continue
             images = augment(self.training.images[own], policy, generator, size)
             targets = self.training.targets[own] * weights
@@ -150,7 +147,7 @@ class FaceRun(Run):
         self.average.update_parameters(self.model)
 
     def validate(self) -> dict[str, float]:
-        """Figures of the averaged weights on PublicTest."""
+        """Return metrics of the averaged weights on PublicTest."""
         logits = predict(self.average.module, self.validation.images)
         report = classification_report(
             logits.softmax(1).cpu().numpy(),

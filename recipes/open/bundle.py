@@ -1,4 +1,4 @@
-"""Put trained parts together into the default bundle; each is pinned by its hash.
+"""Write the default bundle, which pins each trained part by its hash.
 
 python -m recipes.open.bundle
 """
@@ -15,11 +15,11 @@ PARTS = {
     "text": "text-open7-words",
     "fusion": "fusion-open7",
 }
-UNSURE_BELOW = 0.5  # calibrated: such an answer is more likely wrong than right
+UNSURE_BELOW = 0.5  # a calibrated score below this is more likely wrong than right
 
 
 def main() -> None:
-    """Write `weights/open7/config.json` from the parts that lie beside it."""
+    """Write `weights/open7/config.json` from the parts in `weights`."""
     parts = {modality: WEIGHTS / name for modality, name in PARTS.items()}
     loading.save_bundle(WEIGHTS / loading.DEFAULT_BUNDLE, OPEN7, UNSURE_BELOW, parts)
     print(f"written: {loading.load_bundle(WEIGHTS / loading.DEFAULT_BUNDLE).version}")

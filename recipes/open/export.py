@@ -1,29 +1,29 @@
-"""Turn a finished run into a weights folder, calibrated on its validation part.
+"""Export a finished run as a weights folder, calibrated on its validation split.
 
     python -m recipes.open.export runs/voice-open7 weights/voice-open7-crnn
     python -m recipes.open.export runs/text-open7 weights/text-open7-words
     python -m recipes.open.export runs/fusion weights/fusion-open7
 
-The run's configuration says where its data lie; `data=FOLDER` at the end names another place.
+The run's configuration names the data folder; `data=FOLDER` at the end names another.
 """
 
-import sys
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from multimodal_fer.errors import DataError, MultimodalFerError
+from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.fusion.late_attention import pattern_name
 from multimodal_fer.hub.loading import save_model
 from multimodal_fer.training.metrics import fit_temperature
-from multimodal_fer.training.run import CHECKPOINT, current_commit, load_checkpoint
+from multimodal_fer.training.run import current_commit
+from multimodal_fer.utils.command_line import run_command
 from recipes.open.fusion import train as fusion_train
-from recipes.open.runs import Trained, load_trained
+from recipes.open.runs import Trained, load_run, load_trained
 from recipes.open.text import train as text_train
-from recipes.open.text.corpora import asked_labels, read_texts, targets_of
+from recipes.open.text.corpora import labels_of_corpora, read_texts, targets_of
 from recipes.open.voice import train as voice_train
 from recipes.open.voice.prepare import load_speech
 
@@ -37,7 +37,7 @@ LICENCE = {
 def voice_validation(
     trained: Trained, config: voice_train.VoiceTrainConfig
 ) -> tuple[Tensor, Tensor]:
-    """Logits and labels of the validation speakers."""
+    """Return logits and labels of the validation speakers."""
     speech = load_speech(config.data)
     part = voice_train.split_speakers(speech, config)["validation"]
     if not part.clips:
@@ -47,22 +47,24 @@ def voice_validation(
 
 
 def text_validation(trained: Trained, config: text_train.TextTrainConfig) -> tuple[Tensor, Tensor]:
-    examples = read_texts(config.data, config.corpora, "validation")
-    texts = [example.text for example in examples]
+    """Return logits over the labels that each corpus has, and targets, of the validation texts."""
+    samples = read_texts(config.data, config.corpora, "validation")
+    texts = [sample.text for sample in samples]
     tokens = text_train.encode_texts(trained.model, trained.vocabulary, texts)
     logits = text_train.predict_texts(trained.model, tokens)
-    logits = text_train.among_asked(logits, torch.from_numpy(asked_labels(examples)))
-    return logits, torch.from_numpy(targets_of(examples))
+    logits = text_train.mask_missing(logits, torch.from_numpy(labels_of_corpora(samples)))
+    return logits, torch.from_numpy(targets_of(samples))
 
 
 def fusion_validation(
     trained: Trained, config: fusion_train.FusionTrainConfig
 ) -> tuple[Tensor, Tensor]:
-    logits, labels, _ = fusion_draws(trained, config)
+    """Return logits and labels of validation samples."""
+    logits, labels, _ = draw_fusion_samples(trained, config)
     return logits, labels
 
 
-def fusion_draws(
+def draw_fusion_samples(
     trained: Trained, config: fusion_train.FusionTrainConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits (B, K), labels (B,) and present modalities (B, M) of validation samples."""
@@ -80,19 +82,19 @@ def fit_pattern_temperatures(
     trained: Trained, config: fusion_train.FusionTrainConfig
 ) -> dict[str, float]:
     """Return a temperature for each pattern of at least two present modalities."""
-    logits, labels, present = fusion_draws(trained, config)
-    found = {}
+    logits, labels, present = draw_fusion_samples(trained, config)
+    temperatures = {}
     for pattern in present.unique(dim=0):
-        names = [
-            name for name, there in zip(trained.model.modalities, pattern, strict=True) if there
-        ]
+        pairs = zip(trained.model.modalities, pattern, strict=True)
+        names = [name for name, is_present in pairs if is_present]
         rows = (present == pattern).all(1)
         if len(names) > 1:
-            found[pattern_name(names)] = round(fit_temperature(logits[rows], labels[rows]), 4)
-    return found
+            temperature = fit_temperature(logits[rows], labels[rows])
+            temperatures[pattern_name(names)] = round(temperature, 4)
+    return temperatures
 
 
-KINDS: dict[str, tuple[Any, Any]] = {
+KINDS: dict[str, tuple[type, Callable[..., tuple[Tensor, Tensor]]]] = {
     "voice": (voice_train.VoiceTrainConfig, voice_validation),
     "text": (text_train.TextTrainConfig, text_validation),
     "fusion": (fusion_train.FusionTrainConfig, fusion_validation),
@@ -100,13 +102,13 @@ KINDS: dict[str, tuple[Any, Any]] = {
 
 
 def kind_of(config: dict[str, Any]) -> str:
-    """Which of the three trainings wrote a configuration."""
-    return "fusion" if "evidence" in config else "voice" if "wear" in config else "text"
+    """Return which of the three trainings wrote a configuration."""
+    return "fusion" if "evidence" in config else "voice" if "folds" in config else "text"
 
 
 def export(run: str, folder: str, data: str = "") -> None:
-    """Write what the finished run came to, whatever its score."""
-    checkpoint = load_checkpoint(Path(run) / CHECKPOINT)
+    """Write the calibrated network of a finished run. Raises `DataError` for an unfinished one."""
+    checkpoint = load_run(run)
     done, of = len(checkpoint["epochs"]), checkpoint["config"]["epochs"]
     if done != of and not checkpoint["config"]["patience"]:
         raise DataError(f"{run}: {done} of {of} epochs are done; finish the training first")
@@ -129,18 +131,20 @@ def export(run: str, folder: str, data: str = "") -> None:
         "commit": current_commit(),
     }
     if kind == "fusion":
-        about["parts"] = checkpoint["parts"]  # the evidence is of these weights
+        about["parts"] = checkpoint["parts"]  # hashes of the weights that made the evidence
     name = checkpoint["config"].get("model", "late-attention")
     save_model(folder, name, model, about, trained.vocabulary)
     print(f"temperature {temperature:.3f}; written: {folder}")
 
 
+def main(run: str, folder: str, *data: str) -> None:
+    """Export, reading the data from another folder if `data=FOLDER` is given."""
+    if any(not word.startswith("data=") for word in data):
+        raise ConfigError(
+            f"expected a run, a folder and data=FOLDER, found {' '.join(data)!r} as well"
+        )
+    export(run, folder, *(word.removeprefix("data=") for word in data[:1]))
+
+
 if __name__ == "__main__":
-    words = [word for word in sys.argv[1:] if not word.startswith("data=")]
-    places = [word.removeprefix("data=") for word in sys.argv[1:] if word.startswith("data=")]
-    if len(words) != 2:
-        sys.exit(__doc__)
-    try:
-        export(*words, *places[:1])
-    except MultimodalFerError as error:
-        sys.exit(f"error: {error}")
+    run_command(main, __doc__, 2, more=True)

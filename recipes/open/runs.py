@@ -1,4 +1,4 @@
-"""Run folders and weights folders of this recipe, read alike."""
+"""Load trained networks of this recipe from run folders and weights folders."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -10,13 +10,14 @@ from multimodal_fer.hub.weights_folder import read_config
 from multimodal_fer.models import build
 from multimodal_fer.text.network import Reader, WordNetwork
 from multimodal_fer.text.vocabulary import Vocabulary
+from multimodal_fer.training.config import current_names
 from multimodal_fer.training.run import CHECKPOINT, load_checkpoint, result_state, training_record
 
 Config = TypeVar("Config")
 
 
 class Trained(NamedTuple):
-    """What a training came to."""
+    """A trained network with the record of its training."""
 
     name: str
     model: Any
@@ -24,17 +25,23 @@ class Trained(NamedTuple):
     training: dict[str, Any]
 
 
+def load_run(folder: str) -> dict[str, Any]:
+    """Return the checkpoint of a run, its configuration under today's names."""
+    checkpoint = load_checkpoint(Path(folder) / CHECKPOINT)
+    return checkpoint | {"config": current_names(checkpoint["config"])}
+
+
 def load_trained(name: str) -> Trained:
-    """A weights folder or a run folder."""
+    """Load a weights folder or a run folder."""
     if (Path(name) / CHECKPOINT).is_file():
-        checkpoint = load_checkpoint(Path(name) / CHECKPOINT)
+        checkpoint = load_run(name)
         model = build(checkpoint["config"].get("model", "late-attention"), checkpoint["settings"])
         model.load_state_dict(result_state(checkpoint))
         words = checkpoint.get("vocabulary")
         vocabulary = Vocabulary(tuple(words)) if words else None
         return Trained(Path(name).name, model.eval(), vocabulary, training_record(checkpoint))
     folder = find_weights(name)
-    training = read_config(folder).get("training", {})
+    training = current_names(read_config(folder).get("training", {}))
     model = load_model(folder)
     if isinstance(model, WordNetwork):
         reader: Reader = load_reader(folder)
@@ -43,7 +50,7 @@ def load_trained(name: str) -> Trained:
 
 
 def config_of(trained: Trained, kind: type[Config]) -> Config:
-    """The settings of a training, from its run or from what its weights say of it."""
+    """Return the settings of a training from its record."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     settings = {
         key: tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The FER+ recipe on generated faces, end to end, and the vote rules on the real label files."""
+"""Run the FER+ recipe on generated faces, and the vote rules on the real label files."""
 
 import csv
 import json
@@ -28,14 +28,14 @@ from recipes.ferplus.learning.config import TrainConfig
 from recipes.ferplus.learning.runs import load_any
 from recipes.ferplus.learning.schemes import SCHEMES
 from recipes.ferplus.learning.views import predict
-from recipes.ferplus.train import load_examples, train, with_teacher
+from recipes.ferplus.train import load_samples, train, with_teacher
 
 FERPLUS = ROOT.parent / "shared" / "data" / "ferplus.tar"
-CONFIG = ROOT / "recipes" / "ferplus" / "compact.toml"
+CONFIG = ROOT / "recipes" / "ferplus" / "systems" / "compact.toml"
 
 
 def write_corpus(root, counts=(96, 32, 32)):
-    """The FER+ folder layout with smiles (curve up) and frowns (curve down) drawn on ovals."""
+    """Write FER+ folders with smiles (curve up) and frowns (curve down) drawn on ovals."""
     random = numpy.random.default_rng(0)
     own = [["image", "usage", "emotion"]]
     usages = ("Training", "PublicTest", "PrivateTest")
@@ -175,13 +175,8 @@ def test_vote_rules_by_hand():
         numpy.uint8,
     )
     majority = votes.majority_targets(tags)
-    assert [int(row.argmax()) if row.any() else None for row in majority] == [
-        1,
-        None,
-        None,
-        None,
-        0,
-    ]
+    winners = [int(row.argmax()) if row.any() else None for row in majority]
+    assert winners == [1, None, None, None, 0]
     distribution = votes.distribution_targets(tags)
     assert distribution[0][1] == 1.0
     assert distribution[1][:2] == pytest.approx([4 / 7, 3 / 7])
@@ -216,17 +211,16 @@ def test_a_run_starts_from_weights_and_learns_from_teachers(corpus, tmp_path):
     )  # fmt: skip
     first = str(train(small))
     student = replace(small, run=str(tmp_path / "second"), start=first, learning_rate=1e-9)
-    images = load_examples(small, "train", SCHEMES["majority"], torch.device("cpu")).images
+    images = load_samples(small, "train", SCHEMES["majority"], torch.device("cpu")).images
     before, after = (predict(load_any(str(name))[1], images) for name in (first, train(student)))
     torch.testing.assert_close(before, after, atol=0.3, rtol=0)  # batch statistics move a little
 
-    examples = load_examples(small, "train", SCHEMES["crossentropy"], torch.device("cpu"))
-    told = with_teacher(
-        examples, replace(small, teachers=(first,), teacher_share=0.25), images.device
-    )
-    answers = predict(load_any(first)[1], examples.images, "flip_averaged").softmax(1)
-    torch.testing.assert_close(told.targets, 0.75 * examples.targets + 0.25 * answers)
-    with pytest.raises(ConfigError, match=r"first: answers with .*this run with"):
+    samples = load_samples(small, "train", SCHEMES["crossentropy"], torch.device("cpu"))
+    config = replace(small, teachers=(first,), teacher_share=0.25)
+    taught = with_teacher(samples, config, images.device)
+    predictions = predict(load_any(first)[1], samples.images, "flip_averaged").softmax(1)
+    torch.testing.assert_close(taught.targets, 0.75 * samples.targets + 0.25 * predictions)
+    with pytest.raises(ConfigError, match=r"first: expected the labels .*of this run, found"):
         train(replace(small, run=str(tmp_path / "third"), scheme="fer2013", start=first))
 
 
@@ -239,7 +233,7 @@ def test_two_workers_train_the_same_network_together(corpus, tmp_path):
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert together.returncode == 0, together.stderr
-    assert together.stdout.count("epoch 3/3") == 1  # one of them speaks
+    assert together.stdout.count("epoch 3/3") == 1  # one of them prints
     log = json.loads((tmp_path / "two" / "log.json").read_text())
     assert log[-1]["loss"] < log[0]["loss"]
 
@@ -293,7 +287,7 @@ def test_losses_by_hand():
 
 @pytest.mark.skipif(not FERPLUS.is_file(), reason=f"the FER+ corpus is not at {FERPLUS.name}")
 def test_vote_rules_give_the_published_counts():
-    """Counts of the released code on the official label files (microsoft/FERPlus)."""
+    """Compare with the counts of the released code on the official label files (microsoft/FERPlus)."""
     expected = {
         "train": (25045, 27947, 26628, 27667, [8733, 7284, 3136, 3022, 2098, 116, 536, 120]),
         "valid": (3191, 3508, 3359, 3472, [1180, 862, 411, 348, 289, 25, 60, 16]),
@@ -352,7 +346,7 @@ def test_balanced_order_draws_rare_classes_more_often_and_forgets_no_image():
 def test_a_missing_archive_and_scheme_are_named(tmp_path):
     config = TrainConfig(data=str(tmp_path / "none.npz"))
     with pytest.raises(DataError, match=r"none\.npz: cannot be read .*recipes\.ferplus\.prepare"):
-        load_examples(config, "train", SCHEMES["majority"], torch.device("cpu"))
+        load_samples(config, "train", SCHEMES["majority"], torch.device("cpu"))
     for key in ("scheme", "augmentation", "optimizer", "schedule", "keep", "precision"):
         with pytest.raises(ConfigError, match=f"unknown {key} 'none such'"):
             load_config(TrainConfig, CONFIG, [f"{key}=none such"])
@@ -362,7 +356,7 @@ def test_rare_classes_are_lifted_as_far_as_it_costs_nothing():
     frequency = torch.tensor([0.99, 0.01])
     full = float(numpy.log(3))  # from one hundredth to three hundredths
     truth = torch.tensor([0] * 900 + [1] * 100)
-    # Rare images lose by half of that and are won at 0.55; common ones win by 0.8 and are lost at 0.85.
+    # Rare images become right at a share of 0.55, frequent ones wrong at 0.85.
     margins = torch.tensor([0.8 * full + 1e-3] * 900 + [0.5 * full + 1e-3] * 100)
     logits = torch.stack([margins, torch.zeros(1000)], dim=1)
     share, added = export.lift_rare(logits, truth, frequency)
@@ -378,10 +372,10 @@ def test_images_without_labels_of_a_scheme_are_no_training_data(tmp_path):
     prepare.main(str(tmp_path), str(tmp_path / "votes.npz"))
     config = TrainConfig(data=str(tmp_path / "votes.npz"))
     with pytest.raises(DataError, match="no image of train has a label by this scheme"):
-        load_examples(config, "train", SCHEMES["fer2013"], torch.device("cpu"))
+        load_samples(config, "train", SCHEMES["fer2013"], torch.device("cpu"))
 
 
-def test_configuration_mistakes_are_refused(tmp_path):
+def test_wrong_configurations_are_refused(tmp_path):
     assert load_config(TrainConfig, CONFIG).weight_decay == 5e-4
     assert load_config(TrainConfig, CONFIG, ["learning_rate=1", "device=cuda"]).device == "cuda"
     for override, message in [

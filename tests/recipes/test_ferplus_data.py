@@ -1,4 +1,4 @@
-"""The three releases of FER2013 and FER+ on generated images, and the joins on the real tables."""
+"""Read the three releases of FER2013 and FER+ from generated images, and join the real tables."""
 
 import csv
 import tarfile
@@ -44,7 +44,7 @@ def write_image(path, image):
 
 
 def write_folders(root):
-    """Four images in every part of the FER+ folders, without the tables beside them."""
+    """Write FER+ folders with four images in every split, without the tables beside them."""
     for part, folder in enumerate(corpus_releases.SPLITS.values()):
         rows = []
         for number in range(4):
@@ -55,12 +55,12 @@ def write_folders(root):
 
 
 def vote_rows(*rows):
-    """Rows of fer2013new.csv below its header."""
+    """Return fer2013new.csv with its header and these rows."""
     return [VOTE_HEADER, *([usage, name, *votes] for usage, name, votes in rows)]
 
 
 def face_rows():
-    """Seven rows of fer2013.csv, not in the order of their Usage, one label each."""
+    """Return fer2013.csv with seven rows, not in the order of their Usage, one label each."""
     usages = ["Training", "PublicTest", "Training", "PrivateTest", "Training", "PrivateTest"]
     return [
         FACE_HEADER,
@@ -72,7 +72,7 @@ def face_rows():
 
 
 def write_tables(root, votes=True):
-    """The official pair: row 4 was dropped by FER+, rows 2 and 6 have one name."""
+    """Write the official tables: row 4 was dropped by FER+, rows 2 and 6 have the same name."""
     faces = face_rows()
     write_rows(root / "fer2013.csv", faces)
     names = ["same.png", "b.png", "", "d.png", "same.png", "f.png", "g.png"]
@@ -83,7 +83,7 @@ def write_tables(root, votes=True):
 
 
 def write_class_folders(root, file_name):
-    """Twelve training and four test images a class; the image of class k is grey 30 * k + 10."""
+    """Write twelve training and four test images for each class k, of the grey level 30 * k + 10."""
     for index, name in enumerate(CLASS_NAMES):
         image = numpy.full((48, 48), 30 * index + 10, numpy.uint8)
         for folder, count in (("train", 12), ("test", 4)):
@@ -128,9 +128,9 @@ def test_folders_are_joined_with_the_tables_by_name_within_the_usage(tmp_path, c
             ("Training", "fer0000001.png", SAD),
             ("PublicTest", "fer0000001.png", HAPPY),  # the same name is another picture here
             ("Training", "", NOT_A_FACE),
-            ("Training", "fer0000002.png", SAD),  # twice with the same votes: which does not matter
+            ("Training", "fer0000002.png", SAD),  # twice with the same votes
             ("Training", "fer0000002.png", SAD),
-            ("PrivateTest", "fer0000003.png", SAD),  # twice with other votes: not known
+            ("PrivateTest", "fer0000003.png", SAD),  # twice with different votes: unknown
             ("PrivateTest", "fer0000003.png", NOT_A_FACE),
         ),
     )
@@ -314,7 +314,7 @@ def expected_emotion(image):
     return FER2013.index(FER2013_NAMES[CLASS_NAMES[round((image.mean() - 10) / 30)]])
 
 
-def test_class_folders_with_telling_names_are_divided_by_them(tmp_path, capsys):
+def test_class_folders_are_split_by_their_file_names(tmp_path, capsys):
     write_class_folders(tmp_path, kaggle_name)
     (tmp_path / "train" / ".DS_Store").write_text("left by a file manager")
     parts = prepared(tmp_path)
@@ -389,7 +389,7 @@ def test_folders_with_pictures_come_before_the_face_table(tmp_path):
     assert len(prepare.read_release(tmp_path).parts["train"].images) == 4
 
 
-def test_an_archive_of_before_is_filled_in(tmp_path):
+def test_missing_arrays_of_an_older_archive_are_filled_in(tmp_path):
     images, votes = numpy.zeros((2, 48, 48), numpy.uint8), numpy.array([HAPPY, SAD], numpy.uint8)
     old = {"train_images": images, "train_votes": votes, "train_names": numpy.array(["a", "b"])}
     numpy.savez_compressed(tmp_path / "old.npz", **old)
@@ -434,7 +434,7 @@ def test_albanie_rule_by_hand(row, winner):
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """The tables of the real corpus, unpacked without its images."""
+    """Unpack the tables of the real corpus without its images."""
     if not FERPLUS.is_file():
         pytest.skip(f"the FER+ corpus is not at shared/data/{FERPLUS.name}")
     root = tmp_path_factory.mktemp("tables")
@@ -450,7 +450,7 @@ def real(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(real):
-    """The real parts as the reader joins them, with one blank picture in place of all images."""
+    """Read the real splits with one blank picture in place of all images."""
     blank = numpy.zeros((48, 48), numpy.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus_releases, "read_image", lambda path, place: blank)
@@ -482,10 +482,10 @@ def test_real_own_labels(parts):
 
 
 def test_real_albanie_counts(real, parts):
-    """All of fer2013new.csv gives the counts of the released code; the folders lack four pictures.
+    """Compare fer2013new.csv with the counts of the released code; the folders lack four pictures.
 
-    Three pictures of Training and one of PrivateTest were overwritten by others of the same name; of
-    fer0033120.png, zero votes are known, because its two rows differ.
+    Three pictures of Training and one of PrivateTest were overwritten by others of the same name. The votes
+    of fer0033120.png are unknown because its two rows differ.
     """
     rows = list(csv.reader((real / "fer2013new.csv").open()))[1:]
     tags = numpy.array([row[2:] for row in rows], numpy.uint8)
@@ -499,7 +499,7 @@ def test_real_albanie_counts(real, parts):
 
 
 def test_real_tables_are_joined_rightly(real, parts):
-    """The names' order and nearly all votes of both tables agree, so the join by name is right."""
+    """Check that the order of names and nearly all votes of both tables agree."""
     rows = list(csv.reader((real / "fer2013new.csv").open()))[1:]
     differing = {}
     for split, part in parts.items():

@@ -1,4 +1,4 @@
-"""recipes/open end to end on generated voices and texts: prepare, train, kill, resume, evaluate, analyze."""
+"""Run recipes/open on generated voices and texts: prepare, train, interrupt, resume, evaluate, analyze."""
 
 import csv
 import json
@@ -16,26 +16,29 @@ from multimodal_fer.hub import loading
 from multimodal_fer.labels import FER_PLUS, MODALITIES, OPEN7
 from multimodal_fer.models import build
 from multimodal_fer.models.reference_outputs import reference_logits
+from multimodal_fer.training.config import load_config
 from multimodal_fer.training.distributed import Workers
 from multimodal_fer.training.evidence import EvidenceSet
-from multimodal_fer.training.run import load_checkpoint
+from multimodal_fer.training.run import load_checkpoint, save_checkpoint
 from multimodal_fer.types import SAMPLE_RATE
+from multimodal_fer.utils.files import file_hash
 from recipes.open import export
 from recipes.open.fusion import evaluate as fusion_evaluate
 from recipes.open.fusion import evidence
 from recipes.open.fusion import train as fusion_recipe
-from recipes.open.runs import load_trained
+from recipes.open.runs import config_of, load_trained
 from recipes.open.text import evaluate as text_evaluate
 from recipes.open.text import train as text_recipe
-from recipes.open.text.corpora import Example, asked_labels, read_texts, targets_of
+from recipes.open.text.corpora import Sample, labels_of_corpora, read_texts, targets_of
 from recipes.open.voice import evaluate as voice_evaluate
 from recipes.open.voice import prepare
 from recipes.open.voice import train as voice_recipe
 from recipes.open.voice.corpora import deal_speakers, read_corpus
+from recipes.open.voice.margins import vary_margins
 from recipes.open.voice.whisper_start import load_encoder
 
 PITCH = {"neutral": 0.0, "happy": 120.0, "sad": -80.0, "angry": 300.0}
-SAID = {
+SENTENCES = {
     "joy": ["i love this", "great and easy", "what a joy", "this is great"],
     "anger": ["i hate this", "so annoying and bad", "this makes me angry", "stop it now"],
     "neutral": ["the button is blue", "it is monday", "there are two pages", "i opened it"],
@@ -43,7 +46,7 @@ SAID = {
 }
 VOICE = voice_recipe.VoiceTrainConfig(
     settings={"bands": 32, "channels": [8, 12], "units": 8}, folds=3, test_fold=0,
-    validation_fold=1, wear="recorded", epochs=3, batch=8, average_decay=0.5,
+    validation_fold=1, augmentation="recorded", margin=0.2, epochs=3, batch=8, average_decay=0.5,
 )  # fmt: skip
 TEXT = text_recipe.TextTrainConfig(
     settings={"word_size": 8, "units": 8}, corpora=("goemotions",), vectors="none",
@@ -53,7 +56,7 @@ FUSION = fusion_recipe.FusionTrainConfig(width=16, epochs=2, steps=20, batch=32)
 
 
 def write_voices(root):
-    """Six speakers whose pitch glides by label."""
+    """Write six speakers whose pitch glides by label."""
     chance = numpy.random.default_rng(0)
     rows = []
     for speaker in range(6):
@@ -74,15 +77,15 @@ def write_voices(root):
 
 
 def write_texts(root):
-    """GoEmotions by form, and one row of each other corpus."""
+    """Write a corpus in the format of GoEmotions, and some rows of the other corpora."""
     chance = random.Random(0)
     folder = root / "goemotions"
     folder.mkdir(parents=True)
-    names = sorted(SAID)
+    names = sorted(SENTENCES)
     (folder / "emotions.txt").write_text("\n".join(names))
     for file in ("train.tsv", "dev.tsv", "test.tsv"):
         lines = [
-            f"{chance.choice(SAID[name])} {number}\t{names.index(name)}\tid{number}"
+            f"{chance.choice(SENTENCES[name])} {number}\t{names.index(name)}\tid{number}"
             for number in range(40)
             for name in names
         ]
@@ -121,7 +124,7 @@ def results(tmp_path_factory):
 
 
 def interrupted(run_class, config, folder):
-    """Train one epoch, forget everything, and go on from the folder."""
+    """Train one epoch, then continue from the folder with a new run."""
     config = replace(config, run=str(folder))
     group = Workers(0, 1, torch.device("cpu"))
     first = run_class(config, group)
@@ -163,32 +166,30 @@ def test_everything_from_corpora_to_an_answer(corpora, results, tmp_path):
     export.export(str(whole), str(weights / "voice"))
 
     text = replace(TEXT, data=str(corpora / "texts"), run=str(tmp_path / "text"))
-    read = text_recipe.train(text)
-    assert same_weights(read, interrupted(text_recipe.TextRun, text, tmp_path / "text-again"))
-    text_evaluate.main(str(read), str(corpora / "texts"), "test")
+    text_run = text_recipe.train(text)
+    again = interrupted(text_recipe.TextRun, text, tmp_path / "text-again")
+    assert same_weights(text_run, again)
+    text_evaluate.main(str(text_run), str(corpora / "texts"), "test")
     measured = json.loads((results / "text.test.json").read_text())
-    assert (
-        measured["protocols"]["goemotions-ekman"]["macro_f1"] > 0.3
-    )  # of seven labels, four exist
+    ekman = measured["protocols"]["goemotions-ekman"]
+    assert ekman["macro_f1"] > 0.3  # four of the seven labels exist
     assert measured["protocols"]["meld"]["texts"] == 2
-    export.export(str(read), str(weights / "text"))
+    export.export(str(text_run), str(weights / "text"))
 
     face_weights(weights / "face")
+    folder = str(tmp_path / "evidence")
     face_evidence(tmp_path / "evidence", weights / "face")
-    evidence.main(
-        "voice", str(weights / "voice"), str(corpora / "speech"), str(tmp_path / "evidence")
-    )
-    evidence.main("text", str(weights / "text"), str(corpora / "texts"), str(tmp_path / "evidence"))
-    fusion = replace(FUSION, evidence=str(tmp_path / "evidence"), run=str(tmp_path / "fusion"))
+    evidence.main("voice", str(weights / "voice"), str(corpora / "speech"), folder)
+    evidence.main("text", str(weights / "text"), str(corpora / "texts"), folder)
+    fusion = replace(FUSION, evidence=folder, run=str(tmp_path / "fusion"))
     fused = fusion_recipe.train(fusion)
-    assert same_weights(
-        fused, interrupted(fusion_recipe.FusionRun, fusion, tmp_path / "fusion-again")
-    )
+    again = interrupted(fusion_recipe.FusionRun, fusion, tmp_path / "fusion-again")
+    assert same_weights(fused, again)
     export.export(str(fused), str(weights / "fusion"))
-    fusion_evaluate.main(str(weights / "fusion"), str(tmp_path / "evidence"))
+    fusion_evaluate.main(str(weights / "fusion"), folder)
     measured = json.loads((results / "fusion.test.json").read_text())
-    assert len(measured["worn"]) == 7  # every pattern of three modalities
-    assert set(measured["worn"]["face + voice"]) == {
+    assert len(measured["corrupted"]) == 7  # every pattern of three modalities
+    assert set(measured["corrupted"]["face + voice"]) == {
         "late attention", "mean of scores", "product rule", "face alone", "voice alone"
     }  # fmt: skip
 
@@ -206,22 +207,21 @@ def face_weights(folder):
 
 
 def face_evidence(folder, weights):
-    """As the facial recipe writes it: a clean condition and a worn one that says nothing."""
+    """Write evidence like the facial recipe: a clean condition, and a corrupted one of random scores."""
     generator = torch.Generator().manual_seed(1)
     size = reference_logits(loading.load_model(weights)).shape[1]
     for part in ("train", "validation", "test"):
         labels = torch.randint(7, (90,), generator=generator)
-        sure = 4.0 * torch.nn.functional.one_hot(labels, size) + torch.randn(
-            90, size, generator=generator
-        )
+        noise = torch.randn(90, size, generator=generator)
+        sure = 4.0 * torch.nn.functional.one_hot(labels, size) + noise
         vague = torch.randn(90, size, generator=generator)
         EvidenceSet(
             torch.randn(2, 90, 16, generator=generator),
             torch.stack([sure, vague]).log_softmax(2),
             labels,
-            ("clean", "worn"),
+            ("clean", "corrupted"),
             FER_PLUS,
-            "0" * 64,
+            file_hash(weights / "model.safetensors"),
             torch.arange(90),
         ).save(folder / f"face-{part}.npz")
 
@@ -234,9 +234,9 @@ def test_speakers_are_never_in_two_parts(corpora):
     config = replace(VOICE, data=str(corpora / "speech"))
     speech = prepare.load_speech(config.data)
     parts = voice_recipe.split_speakers(speech, config)
-    heard = {name: {speech.clips[n].speaker for n in part.clips} for name, part in parts.items()}
-    assert heard == {"train": {"s4", "s5"}, "validation": {"s2", "s3"}, "test": {"s0", "s1"}}
-    assert all(clip.path == "" for clip in speech.clips)  # an archive names no file of this machine
+    speakers = {name: {speech.clips[n].speaker for n in part.clips} for name, part in parts.items()}
+    assert speakers == {"train": {"s4", "s5"}, "validation": {"s2", "s3"}, "test": {"s0", "s1"}}
+    assert all(clip.path == "" for clip in speech.clips)  # archives name no files of a machine
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_clip_that_cannot_be_decoded_is_left_out(tmp_path, capsys):
     (tmp_path / "bad.wav").write_bytes(b"no sound at all")
     (tmp_path / "manifest.csv").write_text("path,speaker,label\ngood.wav,a,sad\nbad.wav,a,sad\n")
     prepare.main(str(tmp_path / "out"), str(tmp_path))
-    assert "left out: " in capsys.readouterr().out
+    assert "left out: " in capsys.readouterr().err
     speech = prepare.load_speech(tmp_path / "out")
     assert len(speech.clips) == 1 and len(speech.waveform(0)) == 8000
     numpy.testing.assert_allclose(speech.waveform(0), sound, atol=1e-3)
@@ -286,7 +286,7 @@ def test_texts_have_their_labels_by_name(corpora):
     root = corpora / "texts"
     assert read_texts(root, ["goemotions"], "train")[0].labels == ("anger",)
     both = read_texts(root, ["isear", "so_emotion"], "train")
-    assert {example.labels for example in both} == {("happiness",)}
+    assert {sample.labels for sample in both} == {("happiness",)}
     parts = [len(read_texts(root, ["isear"], part)) for part in ("train", "validation", "test")]
     assert sum(parts) == 30 and parts[0] > parts[1] > 0
     targets = targets_of(read_texts(root, ["meld"], "validation"))
@@ -295,18 +295,20 @@ def test_texts_have_their_labels_by_name(corpora):
         read_texts(root, ["novels"], "train")
 
 
-def test_a_corpus_says_nothing_of_labels_that_it_never_gives():
+def test_labels_that_a_corpus_never_gives_are_masked():
     texts = [
-        Example("a", ("anger",), "isear"),
-        Example("b", ("fear",), "isear"),
-        Example("c", ("neutral",), "goemotions"),
-        Example("d", ("fear",), "goemotions"),
+        Sample("a", ("anger",), "isear"),
+        Sample("b", ("fear",), "isear"),
+        Sample("c", ("neutral",), "goemotions"),
+        Sample("d", ("fear",), "goemotions"),
     ]
-    asked = torch.from_numpy(asked_labels(texts))
-    assert asked.sum(1).tolist() == [2, 2, 2, 2] and asked[2, OPEN7.index("neutral")]
+    in_corpus = torch.from_numpy(labels_of_corpora(texts))
+    assert in_corpus.sum(1).tolist() == [2, 2, 2, 2] and in_corpus[2, OPEN7.index("neutral")]
     logits = torch.zeros(4, 7, requires_grad=True)
     targets = torch.from_numpy(targets_of(texts))
-    torch.nn.functional.cross_entropy(text_recipe.among_asked(logits, asked), targets).backward()
+    torch.nn.functional.cross_entropy(
+        text_recipe.mask_missing(logits, in_corpus), targets
+    ).backward()
     assert logits.grad is not None
     assert not logits.grad[0, OPEN7.index("neutral")] and logits.grad[2, OPEN7.index("neutral")] < 0
 
@@ -323,7 +325,53 @@ def test_rows_of_texts_that_do_not_fit_are_named(tmp_path):
 
 
 def test_settings_that_do_not_exist_are_refused():
-    with pytest.raises(ConfigError, match="unknown wear 'torn'"):
-        replace(VOICE, wear="torn")
+    with pytest.raises(ConfigError, match="unknown augmentation 'torn'"):
+        replace(VOICE, augmentation="torn")
     with pytest.raises(ConfigError, match="unknown labels"):
         replace(VOICE, labels="mine")
+
+
+@pytest.mark.parametrize(
+    ("config", "old", "new"),
+    [
+        (voice_recipe.VoiceTrainConfig, "wear=recorded", "augmentation"),
+        (fusion_recipe.FusionTrainConfig, "worn=0.5", "corrupted"),
+        (fusion_recipe.FusionTrainConfig, "foreign=0.1", "label_noise"),
+    ],
+)
+def test_renamed_keys_are_refused_with_their_new_names(tmp_path, config, old, new):
+    key = old.partition("=")[0]
+    message = f"the key '{key}' is now called '{new}'"
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(ConfigError, match=message):
+        load_config(config, tmp_path / "empty.toml", [old])
+    (tmp_path / "old.toml").write_text(old if key != "wear" else 'wear = "recorded"')
+    with pytest.raises(ConfigError, match=rf"old\.toml: {message}"):
+        load_config(config, tmp_path / "old.toml")
+
+
+def test_runs_and_weights_with_old_keys_are_read(corpora, tmp_path):
+    config = replace(VOICE, data=str(corpora / "speech"), run=str(tmp_path / "run"), epochs=1)
+    run = voice_recipe.train(config)
+    state = load_checkpoint(run / "last.pt")
+    state["config"]["wear"] = state["config"].pop("augmentation")
+    save_checkpoint(state, run / "last.pt")
+    trained = load_trained(str(run))
+    assert config_of(trained, voice_recipe.VoiceTrainConfig).augmentation == "recorded"
+    assert voice_recipe.train(config) == run  # the same settings: continues
+    export.export(str(run), str(tmp_path / "voice"))
+    path = tmp_path / "voice" / "config.json"
+    stored = json.loads(path.read_text())
+    stored["training"]["wear"] = stored["training"].pop("augmentation")
+    path.write_text(json.dumps(stored))
+    assert load_trained(str(path.parent)).training["augmentation"] == "recorded"
+
+
+def test_margins_are_cut_and_padded_around_speech():
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.cat([torch.full((SAMPLE_RATE,), value) for value in (0.1, 1.0, 0.1)])
+    found = [vary_margins(clip, (1.0, 2.0), 1.5, generator) for _ in range(40)]
+    lengths = [len(waveform) / SAMPLE_RATE for waveform in found]
+    assert min(lengths) < 2 and max(lengths) > 3 and min(lengths) >= 0.7 and max(lengths) <= 4
+    assert all((waveform == 1).sum() >= 0.7 * SAMPLE_RATE for waveform in found)
+    assert any(not waveform[0] for waveform in found)  # digital silence

@@ -1,4 +1,4 @@
-"""Figures of merit on predictions small enough to count by hand."""
+"""Check metrics on predictions small enough to count by hand."""
 
 import numpy
 import pytest
@@ -17,7 +17,9 @@ def test_report_by_hand():
     probabilities = numpy.eye(3)[predicted] * 0.7 + 0.1
     report = classification_report(probabilities, truth, ["a", "b", "c"])
     assert report["accuracy"] == pytest.approx(4 / 6)
-    assert report["uar"] == pytest.approx((3 / 4 + 1 / 2) / 2)  # a class nobody shows is left out
+    assert report["uar"] == pytest.approx(
+        (3 / 4 + 1 / 2) / 2
+    )  # a class without samples is left out
     assert report["recall"] == {"a": 0.75, "b": 0.5, "c": 0.0}
     assert report["confusion"] == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert report["macro_f1"] == pytest.approx((0.75 + 0.5) / 2)  # over two classes
@@ -35,7 +37,7 @@ def test_small_and_large_logits_are_calibrated(size):
     logits = size * torch.randn(4000, 4, generator=generator)
     drawn = torch.multinomial((logits / size).softmax(1), 1, generator=generator)[:, 0]
     assert fit_temperature(logits, drawn) == pytest.approx(size, rel=0.1)
-    assert fit_temperature(logits, logits.argmax(1)) == pytest.approx(1 / 20)  # the surest allowed
+    assert fit_temperature(logits, logits.argmax(1)) == pytest.approx(1 / 20)  # the lowest allowed
 
 
 def test_shares_of_classes_calibrate_as_the_drawn_classes_do():

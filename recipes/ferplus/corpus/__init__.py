@@ -1,1 +1,1 @@
-"""FER2013 and FER+ as they are passed on."""
+"""Releases of FER2013 and FER+."""

@@ -1,4 +1,4 @@
-"""Read FER2013 from a folder per class, as some releases pass it on."""
+"""Read FER2013 from a release with a folder for each class."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -11,8 +11,6 @@ from multimodal_fer.errors import DataError
 from multimodal_fer.labels import FER2013, FER2013_NAMES
 from recipes.ferplus.corpus.releases import VOTE_COLUMNS, Release, Split, read_image
 
-# --- the release in class folders ---
-
 PICTURES = {".jpg", ".jpeg", ".png"}
 
 
@@ -24,10 +22,9 @@ class _Picture(NamedTuple):
 def read_class_folders(root: Path) -> Release:
     """Read `train/<class>/` and `test/<class>/`: FER2013's own labels, no votes.
 
-    Its `test` is PublicTest and PrivateTest together. The release known from Kaggle tells them apart by
-    the file names (`PublicTest_…`, `PrivateTest_…`): then `valid` and `test` are these. Copies with
-    other names do not: then `test` is the whole test folder and `valid` a fixed tenth of every class
-    of train, which neither is nor stands for PublicTest.
+    The folder `test` holds PublicTest and PrivateTest. If the file names tell them apart (`PublicTest_…`,
+    `PrivateTest_…`, as in the Kaggle release), `valid` and `test` are these. Otherwise `test` is the whole
+    test folder and `valid` a fixed tenth of every class of train, which is not PublicTest.
     """
     train, test = _list_pictures(root / "train"), _list_pictures(root / "test")
     public, private = (
@@ -49,7 +46,7 @@ def read_class_folders(root: Path) -> Release:
 
 
 def _list_pictures(folder: Path) -> list[_Picture]:
-    """The pictures of all class folders, matched by name, in one fixed order that mixes the classes."""
+    """Return the pictures of all class folders in a fixed order that mixes the classes."""
     found = []
     for place in (entry for entry in folder.iterdir() if entry.is_dir()):
         if place.name not in FER2013_NAMES:
@@ -70,7 +67,7 @@ def _list_pictures(folder: Path) -> list[_Picture]:
 
 
 def _hold_out_tenth(pictures: list[_Picture]) -> tuple[list[_Picture], list[_Picture]]:
-    """All but the first tenth of every class, and that tenth; at least one picture of each."""
+    """Split off the first tenth of every class, at least one picture."""
     rest, tenth = [], []
     for emotion in range(len(FER2013)):
         same = [picture for picture in pictures if picture.emotion == emotion]
@@ -81,7 +78,7 @@ def _hold_out_tenth(pictures: list[_Picture]) -> tuple[list[_Picture], list[_Pic
 
 
 def _mixed(picture: _Picture) -> bytes:
-    """A key to sort by that mixes classes, the same on every machine and with every numpy."""
+    """Return a sort key that mixes classes, the same on every machine."""
     return sha256(f"{picture.path.parent.name}/{picture.path.name}".encode()).digest()
 
 

@@ -1,7 +1,7 @@
-"""Readers of the three ways in which FER2013 and its FER+ votes are passed on, into the same arrays.
+"""Read FER2013 and its FER+ votes from the FER+ folders or the official tables.
 
 FER2013: Goodfellow et al. 2013, 35,887 grey faces of 48x48, one label each. FER+: Barsoum et al. 2016, ten
-crowd votes for each of them. Rows are numbered as an editor numbers lines.
+crowd votes for each of them. Rows are numbered like lines in an editor.
 """
 
 import warnings
@@ -28,18 +28,18 @@ SPLITS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test
 IMAGE_SIZE = 48
 PIXELS = IMAGE_SIZE * IMAGE_SIZE
 VOTE_COLUMNS = len(FER_PLUS_VOTES)
-UNKNOWN = -1  # the emotion of an image whose FER2013 label is not at hand
+UNKNOWN = -1  # emotion of an image without a FER2013 label
 FACE_TABLE, FACE_HEADER = "fer2013.csv", ("emotion", "pixels", "Usage")
 VOTE_TABLE, VOTE_HEADER = "fer2013new.csv", ("Usage", "Image name", *FER_PLUS_VOTES)
 LABEL_TABLE, LABEL_HEADER = "fer2013_labels.csv", ("image", "usage", "emotion")
 
 
 class Split(NamedTuple):
-    """One part of the corpus, one image a row.
+    """One split of the corpus.
 
-    images (N, 48, 48) uint8 grey; votes (N, 10) uint8 in the order of `FER_PLUS_VOTES`, from label.csv
-    where there is one, all zero where not known; names (N,); emotions (N,) int8, FER2013's own label as
-    an index into `FER2013`, -1 where not known; new_votes (N, 10) uint8, those of fer2013new.csv.
+    images (N, 48, 48) uint8 grey; votes (N, 10) uint8 in the order of `FER_PLUS_VOTES`, from label.csv if
+    it exists, zeros if unknown; names (N,); emotions (N,) int8, FER2013's own label as an index into
+    `FER2013`, -1 if unknown; new_votes (N, 10) uint8 of fer2013new.csv.
     """
 
     images: NDArray[numpy.uint8]
@@ -50,7 +50,7 @@ class Split(NamedTuple):
 
 
 class Release(NamedTuple):
-    """The parts `train`, `valid` and `test`, and sentences on what they lack or are not."""
+    """The splits `train`, `valid` and `test`, and sentences on what they lack."""
 
     parts: dict[str, Split]
     notes: list[str]
@@ -60,7 +60,7 @@ class Release(NamedTuple):
 
 
 def read_folders(root: Path) -> Release:
-    """Read `data/FER2013{Train,Valid,Test}/` with label.csv, and the tables beside `data`, if any."""
+    """Read `data/FER2013{Train,Valid,Test}/` with label.csv, and tables beside `data` if they exist."""
     notes = [
         f"{table} is not beside the data folder: {lack}"
         for table, lack in (
@@ -75,9 +75,8 @@ def read_folders(root: Path) -> Release:
 def read_split(root: str | Path, split: str) -> Split:
     """Read one of train, valid, test from the FER+ folders.
 
-    Names are unique within a part, so `fer2013new.csv` and `fer2013_labels.csv` are joined by name
-    within it. Raises `DataError` naming the row for a missing or undecodable image, malformed votes
-    or a name that comes twice.
+    `fer2013new.csv` and `fer2013_labels.csv` are joined by name, which is unique within a split. Raises
+    `DataError` naming the row for a missing or undecodable image, malformed votes or a repeated name.
     """
     root = Path(root)
     folder = root / "data" / SPLITS[split]
@@ -107,7 +106,7 @@ def read_split(root: str | Path, split: str) -> Split:
 
 
 def _emotions_by_name(table: Path, usage: str, names: Iterable[str]) -> NDArray[numpy.int8]:
-    """FER2013's own label (N,) of the images with these names, -1 where the table has none."""
+    """Return FER2013's own label (N,) of the images with these names, -1 if the table has none."""
     found: dict[str, int] = {}
     seen: dict[str, int] = {}
     for number, row in rows_below(table, LABEL_HEADER) if table.is_file() else ():
@@ -125,11 +124,11 @@ def _emotions_by_name(table: Path, usage: str, names: Iterable[str]) -> NDArray[
 
 
 def _votes_by_name(table: Path, usage: str, names: Iterable[str]) -> NDArray[numpy.uint8]:
-    """Votes (N, 10) of fer2013new.csv for the images with these names, zeros where there are none.
+    """Return votes (N, 10) of fer2013new.csv for the images with these names, zeros if there are none.
 
-    Four of its names stand on two rows each, for two pictures of which the folders hold one. Three
-    times both rows have the same votes. The rows of fer0033120.png in PrivateTest differ (a face, and
-    ten times "not a face"), and the name does not tell which of them the picture is: it gets zeros.
+    Four names are on two rows each, for two images of which the folders hold one. Three times both rows
+    have the same votes. The rows of fer0033120.png in PrivateTest differ (a face, and ten times "not a
+    face"), so its votes are unknown.
     """
     found: dict[str, set[tuple[int, ...]]] = {}
     for row in _read_vote_table(table) if table.is_file() else ():
@@ -146,16 +145,15 @@ def _votes_by_name(table: Path, usage: str, names: Iterable[str]) -> NDArray[num
 class _VoteRow(NamedTuple):
     number: int
     usage: str
-    name: str  # empty where FER+ dropped the image: all ten voted "not a face"
+    name: str  # empty if FER+ dropped the image: ten votes for "not a face"
     votes: list[int]
 
 
 def read_tables(root: Path) -> Release:
-    """Read `fer2013.csv`, and the votes of `fer2013new.csv` where it lies beside it.
+    """Read `fer2013.csv`, and the votes of `fer2013new.csv` if it is beside it.
 
-    The two are joined by row, as their publishers say: a name can stand on two rows. Both `votes` and
-    `new_votes` are those of fer2013new.csv. An image that FER+ dropped keeps its FER2013 label and has
-    no votes.
+    The two are joined by row, as their publishers say, because names repeat. Both `votes` and `new_votes`
+    are those of fer2013new.csv. An image that FER+ dropped keeps its FER2013 label and has no votes.
     """
     table, vote_table = root / FACE_TABLE, root / VOTE_TABLE
     images, emotions, usages = _read_faces(table)
@@ -181,7 +179,7 @@ def read_tables(root: Path) -> Release:
 
 
 def _read_faces(table: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int8], list[str]]:
-    """Images (N, 48, 48), labels (N,) and Usage of every row of fer2013.csv."""
+    """Return images (N, 48, 48), labels (N,) and Usage of every row of fer2013.csv."""
     images, emotions, usages = [], [], []
     for number, (emotion, pixels, usage) in rows_below(table, FACE_HEADER):
         if emotion not in map(str, range(len(FER2013))):
@@ -201,7 +199,7 @@ def _read_faces(table: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int8],
 def _parse_pixels(table: Path, number: int, text: str) -> NDArray[numpy.uint8]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # numpy reads up to what is no number and only warns
+            warnings.simplefilter("error")  # numpy only warns at what is not a number
             values = numpy.fromstring(text, numpy.int64, sep=" ")
     except (ValueError, DeprecationWarning):
         values = numpy.array([-1])
@@ -224,7 +222,7 @@ def _is_pixel(text: str) -> bool:
 
 
 def _matching_votes(vote_table: Path, table: Path, usages: list[str]) -> list[_VoteRow]:
-    """All rows of fer2013new.csv, once they are seen to belong to those of fer2013.csv."""
+    """Return all rows of fer2013new.csv after checking that they match those of fer2013.csv."""
     rows = _read_vote_table(vote_table)
     if len(rows) != len(usages):
         raise DataError(
@@ -252,7 +250,7 @@ def _read_vote_table(table: Path) -> list[_VoteRow]:
 
 
 def read_image(path: Path, place: str) -> NDArray[numpy.uint8]:
-    """A grey image (48, 48); `place` is what an error names first."""
+    """Read a grey image (48, 48); `place` starts an error message."""
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise DataError(f"{place}: {path.name} is missing or cannot be decoded; unpack it again")

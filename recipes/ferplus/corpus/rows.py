@@ -1,6 +1,6 @@
-"""Checked rows of the tables in which FER2013 and FER+ come; every error names the table and the row.
+"""Read and check rows of the FER2013 and FER+ tables; errors name the table and the row.
 
-Rows are numbered as an editor numbers lines.
+Rows are numbered like lines in an editor.
 """
 
 import csv
@@ -17,11 +17,13 @@ def numbered_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
         try:
             yield from enumerate(csv.reader(lines), start=1)
         except csv.Error as error:
-            raise DataError(f"{table}: is no table of comma-separated values ({error})") from None
+            raise DataError(
+                f"{table}: expected comma-separated values ({error}); take the table as published"
+            ) from None
 
 
 def rows_below(table: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Numbered rows below a header that must be this one: a column in another place is an error."""
+    """Yield numbered rows. Raises `DataError` if the header or the number of columns differs."""
     rows = numbered_rows(table)
     _, found = next(rows, (1, []))
     if tuple(found) != tuple(header):
@@ -64,7 +66,7 @@ def check_usage(table: Path, number: int, usage: str) -> None:
 
 
 def note_once(table: Path, number: int, name: str, seen: dict[str, int]) -> None:
-    """Remember a name's row; a second one cannot be joined to anything."""
+    """Remember the row of a name. Raises `DataError` if the name repeats, as it could not be joined."""
     if name in seen:
         raise DataError(
             f"{table}, row {number}: expected every name once, found {name!r} on row {seen[name]} too; "

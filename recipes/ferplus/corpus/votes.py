@@ -1,4 +1,4 @@
-"""From crowd votes to targets, by the rules of Barsoum et al. 2016 and of those who compare with them.
+"""Turn crowd votes into targets by the rules of Barsoum et al. 2016 and later papers.
 
 Votes are (N, 10) counts in the order of `FER_PLUS_VOTES`; targets are (N, 8) over `FER_PLUS`.
 """
@@ -12,17 +12,17 @@ EMOTIONS = len(FER_PLUS)
 
 
 def without_outliers(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """Votes (N, 10) with single votes taken as mistakes and set to zero, as the released code does."""
+    """Return votes (N, 10) with single votes set to zero as outliers, as in the released code."""
     return numpy.where(votes <= 1, 0, votes).astype(numpy.float64)
 
 
 def counted(targets: NDArray[numpy.floating]) -> NDArray[numpy.int64]:
-    """Numbers of the images that a rule gives a target; the other rows of (N, K) are all zero."""
+    """Return the numbers of the images with a target; other rows of (N, K) are all zero."""
     return numpy.flatnonzero(targets.any(axis=1))
 
 
 def majority_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """One-hot (N, 8); an all-zero row is an image without a majority, left out of every count."""
+    """Return one-hot targets (N, 8), all-zero for images without a majority, which are not counted."""
     kept = without_outliers(votes)
     winner = kept.argmax(axis=1)  # the first on ties, as numpy and the released code both do
     agreed = kept.max(axis=1) > 0.5 * kept.sum(axis=1)
@@ -30,10 +30,10 @@ def majority_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
 
 
 def paper_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """One-hot (N, 8) by the rule behind the figures of Barsoum et al. 2016, stated nowhere there.
+    """Return one-hot targets (N, 8) by the unstated rule of the figures of Barsoum et al. 2016.
 
-    One tag alone has the most votes, at least four of the ten, and is an emotion: only this gives the
-    row sums of the published confusion matrix and makes all twenty published accuracies whole counts.
+    One tag alone has the most votes, at least four of ten, and is an emotion: only this gives the row sums
+    of the published confusion matrix and makes all twenty published accuracies whole counts.
     """
     winner = votes.argmax(axis=1)
     most = votes.max(axis=1, keepdims=True)
@@ -42,13 +42,12 @@ def paper_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
 
 
 def albanie_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """One-hot (N, 8) by the "CNTK" rule of Albanie et al. 2018 (getFerPlusImdb of mcnDatasets).
+    """Return one-hot targets (N, 8) by the "CNTK" rule of Albanie et al. 2018 (getFerPlusImdb, mcnDatasets).
 
-    Made for the votes of fer2013new.csv, single votes taken as mistakes. An image is left out where a
-    tag with the most votes is no emotion, three or more tags share the most, or those that do hold no
-    more than half of what is left. Of two emotions with the most votes the first in column order
-    counts: the rule keeps such images and the released code gives each the class that MATLAB's `max`
-    finds first (141 of the 3,294 of PrivateTest).
+    The rule is for the votes of fer2013new.csv, without outliers. An image is left out if a tag with the
+    most votes is not an emotion, if three or more tags share the most votes, or if these tags hold at most
+    half of the remaining votes. Of two emotions with the most votes the first in column order counts, as
+    with MATLAB's `max` in the released code (141 of the 3,294 images of PrivateTest).
     """
     kept = without_outliers(votes)
     most = kept.max(axis=1)
@@ -62,7 +61,7 @@ def albanie_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
 def _one_hot(
     winner: NDArray[numpy.integer], agreed: NDArray[numpy.bool_]
 ) -> NDArray[numpy.float64]:
-    """Rows (N, 8) for the tags that won; all-zero where none was agreed on or it is no emotion."""
+    """Return one-hot rows (N, 8) of the winners, all-zero if not agreed or not an emotion."""
     usable = agreed & (winner < EMOTIONS)
     targets = numpy.zeros((len(winner), EMOTIONS))
     targets[usable, winner[usable]] = 1.0
@@ -70,7 +69,7 @@ def _one_hot(
 
 
 def multi_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """Shares (N, 8) of every emotion with 30 % of the votes; an all-zero row is a left-out image."""
+    """Return shares (N, 8) of the emotions with 30 % of the votes, all-zero for left-out images."""
     kept = without_outliers(votes)
     total = kept.sum(axis=1, keepdims=True)
     strong = numpy.where(kept >= 0.3 * total, kept, 0.0)
@@ -80,7 +79,7 @@ def multi_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
 
 
 def distribution_targets(votes: NDArray[numpy.uint8]) -> NDArray[numpy.float64]:
-    """Vote distributions (N, 8), without the weakest tags; an all-zero row is a left-out image."""
+    """Return vote distributions (N, 8) without the weakest tags, all-zero for left-out images."""
     return numpy.stack([_distribution(row) for row in without_outliers(votes)])
 
 
@@ -93,7 +92,7 @@ def _distribution(votes: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
     while taken.sum() < 0.75 * total and numpy.count_nonzero(taken) < 3 and remaining.any():
         strongest = numpy.flatnonzero(remaining == remaining.max())
         reached_unusable = bool((strongest >= EMOTIONS).any())
-        if reached_unusable:  # emotions before it or tied with it push it out
+        if reached_unusable:  # emotions before it or tied with it exclude it
             usable = strongest[strongest < EMOTIONS]
             strongest = usable if usable.size or taken.any() else strongest[:1]
         taken[strongest] = votes[strongest]

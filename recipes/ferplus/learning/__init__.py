@@ -1,1 +1,1 @@
-"""What trainings on FER2013 and FER+ are set up with."""
+"""Settings, data augmentation and loading of trainings on FER2013 and FER+."""

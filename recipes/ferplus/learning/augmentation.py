@@ -1,6 +1,6 @@
-"""Random changes of a whole batch of grey faces at once, on whichever device the batch lies.
+"""Augmentation of batches of grey faces, on the device of the batch.
 
-Shapes: B images, H W pixels of the corpus, S pixels of a side after the change.
+Shapes: B images, H W pixels of the corpus, S pixels of a side after augmentation.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 ERASE_SIDE = (0.15, 0.45)  # of the image's side
-LIGHT = 0.7  # the darkest side light takes this share of the brightness from the far side
+LIGHT = 0.7  # largest share of brightness that side light removes from the far side
 NOISE = 12.0  # largest standard deviation, in grey levels
 QUALITY = (10.0, 60.0)  # of JPEG
 
@@ -34,7 +34,7 @@ Uniform = Callable[[float, float], Tensor]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a policy goes. Zero leaves a change out."""
+    """Shares and strengths of a policy; zero leaves a change out."""
 
     flip: float = 0.0  # share of the images that are mirrored
     rotation: float = 0.0  # degrees, either way
@@ -42,16 +42,16 @@ class Augmentation:
     scale: float = 0.0  # relative, either way
     shift: float = 0.0  # of half the width
     shear: float = 0.0
-    gamma: float = 0.0  # exponent e**±gamma; the networks take plain brightness and contrast out
+    gamma: float = 0.0  # exponent e**±gamma; the networks normalise brightness and contrast
     side_light: float = 0.0  # share of the images lit from one side
     blur: float = 0.0  # share of the images that are reduced in size and enlarged again
-    coarsest: int = 2  # the most that these are reduced by, from 2
+    coarsest: int = 2  # largest factor of this reduction, from 2
     jpeg: float = 0.0  # share of the images that are compressed
     noise: float = 0.0  # share of the images with camera noise
     erase: float = 0.0  # share of the images with a covered box (Zhong et al. 2020)
 
 
-# Detectors frame faces less evenly than the corpus, and cameras are worse than photographs.
+# Detected faces are framed less evenly than those of the corpus, and camera images are noisier.
 COMPACT = Augmentation(
     flip=0.5,
     rotation=15,
@@ -72,7 +72,7 @@ AUGMENTATIONS = {
     "barsoum": Augmentation(flip=0.5, rotation=20, shift=0.16, shear=0.05, scale=0.05),
     "wujie": Augmentation(flip=0.5, crop=44 / 48),
     "compact": COMPACT,
-    # What talks to a camera is often far away and always compressed.
+    # Faces in recordings are often small and always compressed.
     "compact-recorded": replace(COMPACT, blur=0.2, coarsest=4, jpeg=0.2),
 }
 
@@ -80,10 +80,10 @@ AUGMENTATIONS = {
 def augment(
     images_BHW: Tensor, policy: Augmentation, generator: torch.Generator, size: int | None = None
 ) -> Tensor:
-    """Change each image by its own draw; (B, S, S) floats in 0..255 from uint8 or such floats.
+    """Augment each image by its own random draw; return (B, S, S) floats in 0..255.
 
-    `size` is S, the corpus's own side where None. The generator lives on the CPU, so a seed gives
-    the same batch on every device.
+    `size` is S, by default the side of the images. The generator is on the CPU, so that a seed gives the
+    same batch on every device.
     """
     count = len(images_BHW)
 
@@ -93,8 +93,8 @@ def augment(
 
     moved_BSS = _move(images_BHW.float(), policy, uniform, size or images_BHW.shape[-1])
     lit_BSS = _light(moved_BSS, policy, uniform)
-    seen_BSS = _degrade(lit_BSS, policy, uniform, generator)
-    return _erase(seen_BSS, policy, uniform)
+    degraded_BSS = _degrade(lit_BSS, policy, uniform, generator)
+    return _erase(degraded_BSS, policy, uniform)
 
 
 def _move(images_BHW: Tensor, policy: Augmentation, uniform: Uniform, size: int) -> Tensor:
@@ -102,7 +102,7 @@ def _move(images_BHW: Tensor, policy: Augmentation, uniform: Uniform, size: int)
     scale = torch.exp(uniform(-policy.scale, policy.scale)) * policy.crop
     flip = torch.where(uniform(0, 1) < policy.flip, -1.0, 1.0)
     shear = uniform(-policy.shear, policy.shear)
-    reach = policy.shift + 1 - policy.crop  # a window may lie anywhere within the picture
+    reach = policy.shift + 1 - policy.crop  # the window may lie anywhere in the image
     shift_x, shift_y = (uniform(-reach, reach) for _ in range(2))
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     affine_B23 = torch.stack(
@@ -123,7 +123,7 @@ def _move(images_BHW: Tensor, policy: Augmentation, uniform: Uniform, size: int)
 
 
 def _light(images_BSS: Tensor, policy: Augmentation, uniform: Uniform) -> Tensor:
-    """A gamma curve, and for some images a light that falls off towards one side."""
+    """Apply a gamma curve, and to some images a light that falls off to one side."""
     gamma_B11 = torch.exp(uniform(-policy.gamma, policy.gamma)).view(-1, 1, 1)
     shade = uniform(0, LIGHT) * (uniform(0, 1) < policy.side_light)
     direction = uniform(-math.pi, math.pi)
@@ -137,7 +137,7 @@ def _light(images_BSS: Tensor, policy: Augmentation, uniform: Uniform) -> Tensor
 def _degrade(
     images_BSS: Tensor, policy: Augmentation, uniform: Uniform, generator: torch.Generator
 ) -> Tensor:
-    """What small, far and badly lit faces lose: detail, and a clean signal."""
+    """Blur, add noise and compress some images."""
     blurred = uniform(0, 1) < policy.blur
     factor = uniform(2, policy.coarsest + 1).long().clamp(max=policy.coarsest)
     for number in range(2, policy.coarsest + 1):
@@ -145,15 +145,15 @@ def _degrade(
         images_BSS = torch.where(chosen, _coarse(images_BSS, number), images_BSS)
     deviation = uniform(0, NOISE) * (uniform(0, 1) < policy.noise)
     noise_BSS = torch.randn(images_BSS.shape, generator=generator).to(images_BSS.device)
-    seen_BSS = (images_BSS + deviation.view(-1, 1, 1) * noise_BSS).clamp(0, 255)
+    noisy_BSS = (images_BSS + deviation.view(-1, 1, 1) * noise_BSS).clamp(0, 255)
     if not policy.jpeg:
-        return seen_BSS
+        return noisy_BSS
     compressed = (uniform(0, 1) < policy.jpeg).view(-1, 1, 1)
-    return torch.where(compressed, compress(seen_BSS, uniform(*QUALITY)), seen_BSS)
+    return torch.where(compressed, compress(noisy_BSS, uniform(*QUALITY)), noisy_BSS)
 
 
 def _coarse(images_BSS: Tensor, factor: int) -> Tensor:
-    """Reduced by a whole factor and enlarged again: a blur of about half the factor in pixels."""
+    """Reduce by a whole factor and enlarge again, a blur of about half the factor in pixels."""
     side = images_BSS.shape[-1]
     small = functional.avg_pool2d(images_BSS.unsqueeze(1), factor)
     large = functional.interpolate(small, (side, side), mode="bilinear", align_corners=False)
@@ -161,10 +161,10 @@ def _coarse(images_BSS: Tensor, factor: int) -> Tensor:
 
 
 def compress(images_BSS: Tensor, quality_B: Tensor) -> Tensor:
-    """What JPEG of a quality in 1..100 leaves of grey images, blocks of 8x8 and all.
+    """Compress grey images as JPEG with a quality of 1 to 100 and decode them.
 
     ITU-T T.81, annexes A.3.3 (the cosine transform) and K.1 (the usual table for brightness), scaled
-    by quality as libjpeg does. Sides that are no multiple of 8 are padded with their last pixels.
+    by quality as libjpeg does. Other sides than multiples of 8 are padded with the last pixels.
     """
     side = images_BSS.shape[-1]
     rest = -side % 8
@@ -181,7 +181,7 @@ def compress(images_BSS: Tensor, quality_B: Tensor) -> Tensor:
 
 
 def _cosines() -> Tensor:
-    """The orthonormal cosine transform of eight values, (8, 8)."""
+    """Return the orthonormal cosine transform of eight values, (8, 8)."""
     row, column = torch.arange(8.0).view(-1, 1), torch.arange(8.0)
     cosines = torch.cos((2 * column + 1) * row * math.pi / 16) / 2
     cosines[0] /= math.sqrt(2)

@@ -1,4 +1,4 @@
-"""All settings of a training run; every key of a TOML file here is a field."""
+"""Settings of a training; every key of a TOML file in `systems` is a field."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,31 +12,29 @@ from recipes.ferplus.learning.schemes import SCHEMES
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What is trained, on which targets, and how."""
+    """Settings of the training of a facial network."""
 
     data: str = "runs/ferplus.npz"  # what prepare.py wrote
     run: str = "runs/compact"  # folder for checkpoints, log and the resolved configuration
     model: str = "se-resnet"  # a key of multimodal_fer.models.MODELS
-    settings: dict[str, Any] = field(
-        default_factory=dict
-    )  # of the network, other than its defaults
-    scheme: str = "crossentropy"  # which labels, and how they become targets: a key of SCHEMES
-    class_weights: float = 0.0  # errors on rare classes cost more: frequency ** -class_weights
+    settings: dict[str, Any] = field(default_factory=dict)  # of the network, other than defaults
+    scheme: str = "crossentropy"  # labels, targets and loss: a key of SCHEMES
+    class_weights: float = 0.0  # losses of rare classes are weighted by frequency ** -class_weights
     balance: float = 0.0  # rare classes are drawn more often: frequency ** -balance
-    teachers: tuple[str, ...] = ()  # weights or runs whose answers are mixed into the targets
+    teachers: tuple[str, ...] = ()  # weights or runs whose predictions are mixed into the targets
     teacher_share: float = 0.5  # of the target
-    start: str = ""  # weights or a run to start from; empty is from scratch
+    start: str = ""  # weights or a run to start from; empty for random weights
     epochs: int = 30
     batch: int = 128  # of all workers together
     sizes: tuple[int, ...] = (48,)  # side of the training images, each for an equal share of epochs
     augmentation: str = "compact"  # a key of AUGMENTATIONS
     optimizer: str = "sgd"  # or adam
-    learning_rate: float = 0.1  # the highest of the schedule
+    learning_rate: float = 0.1  # maximum of the schedule
     momentum: float = 0.9
     dampening: float = 0.0
     nesterov: bool = True
     weight_decay: float = 5e-4  # of kernels; biases and normalisation do not decay
-    clip_value: float = 0.0  # gradients are clamped to this, where it is not zero
+    clip_value: float = 0.0  # gradients are clamped to this; 0 is no limit
     schedule: str = "one-cycle"  # a key of SCHEDULES
     average_decay: float = 0.999  # exponential moving average of the weights, per step; 0 is none
     keep: str = "last"  # or best, on PublicTest

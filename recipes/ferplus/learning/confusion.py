@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: share of each row, with the number of images in each cell."""
+"""Draw a confusion matrix: share of each row, with the number of images in each cell."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 
 from multimodal_fer.utils.files import replacing
 
-# Plain text and fixed names: the same figures give the same file.
+# Text instead of outlines and fixed names make the file reproducible.
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "confusion", "font.family": "sans-serif"}
 
 
 def draw_confusion(report: dict[str, Any], title: str, path: Path) -> None:
-    """Write one report of `metrics.classification_report` as an SVG."""
+    """Write the confusion matrix of a `metrics.classification_report` as SVG."""
     counts = numpy.array(report["confusion"])
     shares = counts / numpy.maximum(counts.sum(axis=1, keepdims=True), 1)
     labels = list(report["recall"])
@@ -36,6 +36,6 @@ def draw_confusion(report: dict[str, Any], title: str, path: Path) -> None:
         places = range(len(labels))
         axes.set_xticks(places, labels, rotation=30)
         axes.set_yticks(places, labels)
-        axes.set(xlabel="answer", ylabel="label", title=title)
+        axes.set(xlabel="prediction", ylabel="label", title=title)
         with replacing(path) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None})

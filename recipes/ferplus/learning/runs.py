@@ -1,4 +1,4 @@
-"""Run folders and weights folders, read alike."""
+"""Load facial networks from run folders and weights folders."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from recipes.ferplus.learning.schemes import SCHEMES
 
 
 def load_any(name: str) -> tuple[str, FaceNetwork, dict[str, Any]]:
-    """A weights folder or a run folder: its name, the network, and how it was trained."""
+    """Load a weights folder or a run folder: its name, network and training record."""
     if (Path(name) / CHECKPOINT).is_file():
         checkpoint = load_checkpoint(Path(name) / CHECKPOINT)
         return Path(name).name, result_model(checkpoint), training_record(checkpoint)
@@ -23,7 +23,7 @@ def load_any(name: str) -> tuple[str, FaceNetwork, dict[str, Any]]:
 
 
 def result_model(checkpoint: dict[str, Any]) -> FaceNetwork:
-    """The network that a run has come to."""
+    """Return the resulting network of a run."""
     config = TrainConfig(**checkpoint["config"])
     model = build(config.model, {"labels": SCHEMES[config.scheme].labels} | config.settings)
     model.load_state_dict(result_state(checkpoint))

@@ -1,6 +1,6 @@
-"""Which labels a network learns, and how: targets and loss by name.
+"""Labels, targets and loss of a training by name.
 
-The four ways of Barsoum et al. 2016 (section 3) to train on crowd votes, and FER2013's own label.
+The four schemes of Barsoum et al. 2016 (section 3) for crowd votes, and FER2013's own label.
 
 Shapes: B images, K emotions.
 """
@@ -24,7 +24,7 @@ Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
 
 class Scheme(NamedTuple):
-    """Labels (K), what a split gives as targets (N, K), and the loss of logits (B, K) against them."""
+    """Labels (K), targets (N, K) of a split, and the loss of logits (B, K) against them."""
 
     labels: tuple[str, ...]
     targets: Callable[[Split], NDArray[numpy.float64]]
@@ -33,31 +33,31 @@ class Scheme(NamedTuple):
 
 
 def cross_entropy(logits_BK: Tensor, targets_BK: Tensor, generator: torch.Generator) -> Tensor:
-    """Against the whole distribution, or a one-hot row."""
+    """Return the loss against the whole distribution, or a one-hot row."""
     return functional.cross_entropy(logits_BK, targets_BK)
 
 
 def drawn_cross_entropy(
     logits_BK: Tensor, targets_BK: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Against one emotion drawn from the distribution, anew at every visit."""
+    """Return the loss against one emotion, drawn from the distribution at every step."""
     drawn_B = torch.multinomial(targets_BK.cpu(), 1, generator=generator)[:, 0]
     return functional.cross_entropy(logits_BK, drawn_B.to(logits_BK.device))
 
 
 def best_of_voted(logits_BK: Tensor, targets_BK: Tensor, generator: torch.Generator) -> Tensor:
-    """-log of the largest probability among the voted emotions: any one of them will do."""
+    """Return -log of the largest probability among the voted emotions."""
     weights_BK = (targets_BK > 0) * (1 - UNVOTED) + UNVOTED
     return -(logits_BK.log_softmax(1) + weights_BK.log()).amax(1).mean()
 
 
 def own_targets(part: Split) -> NDArray[numpy.float64]:
-    """One-hot (N, 7) of FER2013's own label; an all-zero row is an image without one."""
+    """Return one-hot targets (N, 7) of FER2013's own label, all-zero for images without one."""
     return numpy.eye(len(FER2013) + 1)[part.emotions][:, :-1]  # -1 is the last row
 
 
 def five_targets(part: Split) -> NDArray[numpy.float64]:
-    """One-hot (N, 5), without the images of fear and disgust (amineHorseman's five classes)."""
+    """Return one-hot targets (N, 5), without images of fear and disgust (amineHorseman's five classes)."""
     return own_targets(part)[:, [FER2013.index(label) for label in FIVE]]
 
 

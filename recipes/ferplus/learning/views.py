@@ -1,6 +1,6 @@
-"""What a network says of pictures, looked at once or from several sides.
+"""Predict images from one view or the mean of several.
 
-Shapes: N B pictures, H W pixels, K classes, V views.
+Shapes: N B images, H W pixels, K classes, V views.
 """
 
 from collections.abc import Callable
@@ -12,17 +12,17 @@ CROP = 11 / 12  # of the side: 44 of 48 pixels
 
 
 def single(images_BHW: Tensor) -> list[Tensor]:
-    """The picture itself."""
+    """Return the image itself."""
     return [images_BHW]
 
 
 def flip_averaged(images_BHW: Tensor) -> list[Tensor]:
-    """The picture and its mirror image."""
+    """Return the image and its mirror image."""
     return [images_BHW, images_BHW.flip(-1)]
 
 
 def ten_crop(images_BHW: Tensor) -> list[Tensor]:
-    """Four corners and the middle, 44 of 48 pixels, and their mirror images (Krizhevsky et al. 2012)."""
+    """Return corners and centre, 44 of 48 pixels, and their mirror images (Krizhevsky et al. 2012)."""
     height, width = images_BHW.shape[1:]
     tall, wide = round(height * CROP), round(width * CROP)
     bottom, right = height - tall, width - wide
@@ -40,10 +40,10 @@ VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, view: str = "single", batch: int = 256) -> Tensor:
-    """Logits (N, K) on the images' device: the mean over the views."""
+    """Return logits (N, K) on the images' device, the mean over the views."""
     model.eval()
     parts = []
     for chunk in images.split(batch):
-        logits_VBK = torch.stack([model(seen).logits.float() for seen in VIEWS[view](chunk)])
+        logits_VBK = torch.stack([model(shown).logits.float() for shown in VIEWS[view](chunk)])
         parts.append(logits_VBK.mean(0))
     return torch.cat(parts)

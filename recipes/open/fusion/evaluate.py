@@ -1,11 +1,11 @@
-"""Measure late attention on held-out evidence, against one modality alone and the two rules without weights.
+"""Measure late attention on test evidence against single modalities, mean of scores and product rule.
 
     python -m recipes.open.fusion.evaluate weights/fusion-open7 runs/evidence
 
-Samples are paired by label from the test evidence, for every pattern of present modalities: half of it worn
-and a tenth of another label, as in training; `clean` has neither. These are not recordings of one person, so
-the figures say how well evidence is weighed, not how well real recordings are understood.
-Also: the mean attention to a modality in its clean and in each of its worn conditions.
+Samples are paired by label, for every pattern of present modalities: `corrupted` ones with the shares of
+corruption and label noise of the training, `clean` ones with neither. They are not recordings of one person:
+the figures measure how well evidence is weighted, not how well real recordings are recognised. `attention` is
+the mean attention to a modality in each of its conditions, the others clean.
 """
 
 from dataclasses import replace
@@ -39,7 +39,7 @@ SAMPLES = 20_000
 
 
 def own_scores(paired: Paired, sets: dict[str, EvidenceSet]) -> Tensor:
-    """Each modality's probabilities over open7, (B, M, K)."""
+    """Return each modality's probabilities over open7, (B, M, K)."""
     folded = [
         fold_labels(
             paired.evidence[name].log_scores.exp(), held.part_labels, OPEN7, FER_PLUS_TO_OPEN7
@@ -49,10 +49,10 @@ def own_scores(paired: Paired, sets: dict[str, EvidenceSet]) -> Tensor:
     return torch.stack(folded, dim=1)
 
 
-def answers(
+def predictions(
     model: LateAttention, paired: Paired, sets: dict[str, EvidenceSet], prior: tuple[float, ...]
 ) -> dict[str, Tensor]:
-    """Probabilities (B, K) of each way to join what is present."""
+    """Return the probabilities (B, K) of each way to fuse the present modalities."""
     scores_BMK = own_scores(paired, sets)
     with torch.inference_mode():
         late_BK, _ = model.predict(paired.evidence, paired.present)
@@ -70,7 +70,7 @@ def answers(
 def by_pattern(
     model: LateAttention, pairing: Pairing, config: FusionTrainConfig
 ) -> dict[str, dict[str, Any]]:
-    """For each pattern of present modalities, the figures of each way."""
+    """Return the metrics of each way to fuse, for each pattern of present modalities."""
     names = list(pairing.sets)
     rows: dict[str, dict[str, Any]] = {}
     for pattern in product((1, 0), repeat=len(names)):
@@ -80,8 +80,8 @@ def by_pattern(
         labels = draw_labels(SAMPLES, config.prior, generator)
         paired = pairing.draw(labels, replace(config, missing=0.0), generator)
         paired = replace(paired, present=torch.tensor([pattern] * SAMPLES).float())
-        found = answers(model, paired, pairing.sets, config.prior)
-        title = " + ".join(name for name, there in zip(names, pattern, strict=True) if there)
+        found = predictions(model, paired, pairing.sets, config.prior)
+        title = " + ".join(name for name, shown in zip(names, pattern, strict=True) if shown)
         rows[title] = {
             way: shortened(classification_report(scores.numpy(), labels.numpy(), OPEN7))
             for way, scores in found.items()
@@ -96,35 +96,36 @@ def shortened(report: dict[str, Any]) -> dict[str, float]:
 def attention_by_condition(
     model: LateAttention, pairing: Pairing, config: FusionTrainConfig
 ) -> dict[str, dict[str, float]]:
-    """The mean attention to each modality in each of its conditions, the others clean."""
-    calm = replace(config, missing=0.0, foreign=0.0, worn=0.0)
+    """Return the mean attention to each modality in each of its conditions, the others clean."""
+    clean = replace(config, missing=0.0, label_noise=0.0, corrupted=0.0)
     rows: dict[str, dict[str, float]] = {}
     for number, (name, held) in enumerate(pairing.sets.items()):
         rows[name] = {}
         for place, condition in enumerate(held.conditions):
             generator = torch.Generator().manual_seed(4)
             labels = draw_labels(4000, config.prior, generator)
-            paired = pairing.draw(labels, calm, generator)
+            paired = pairing.draw(labels, clean, generator)
             picks = pairing.pick(name, labels, generator)
-            worn = held.rows(picks, torch.full_like(picks, place))
+            changed = held.rows(picks, torch.full_like(picks, place))
             with torch.inference_mode():
-                fused = model(paired.evidence | {name: worn}, paired.present)
+                fused = model(paired.evidence | {name: changed}, paired.present)
             rows[name][condition] = float(fused.attention[:, number].mean())
     return rows
 
 
 def check_parts(weights: str, sets: dict[str, EvidenceSet]) -> None:
-    """Evidence of other weights than the fusion was trained on would be another space."""
+    """Raise `DataError` if evidence is of other weights than the fusion was trained on."""
     pinned = read_config(find_weights(weights)).get("parts", {})
     for name, held in sets.items():
         if pinned and pinned.get(name) != held.digest:
             raise DataError(
-                f"the {name} evidence is of other weights than {weights} was trained on"
+                f"the {name} evidence was made with weights {held.digest[:12]}, but {weights} was trained on "
+                f"evidence of {str(pinned.get(name))[:12]}; make the evidence again with these weights"
             )
 
 
 def main(name: str, evidence: str) -> None:
-    """Measure, print and write."""
+    """Measure, write and print the result."""
     trained = load_trained(name)
     sets = load_sets(evidence, "test")
     check_parts(name, sets)
@@ -135,13 +136,15 @@ def main(name: str, evidence: str) -> None:
         "weights": file_hash(find_weights(name) / "model.safetensors"),
         **provenance(f"python -m recipes.open.fusion.evaluate {name} {evidence}"),
         "training": trained.training,
-        "worn": by_pattern(trained.model, pairing, config),
-        "clean": by_pattern(trained.model, pairing, replace(config, worn=0.0, foreign=0.0)),
+        "corrupted": by_pattern(trained.model, pairing, config),
+        "clean": by_pattern(
+            trained.model, pairing, replace(config, corrupted=0.0, label_noise=0.0)
+        ),
         "attention": attention_by_condition(trained.model, pairing, config),
     }
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"{trained.name}.test.json", result)
-    for kind in ("worn", "clean"):
+    for kind in ("corrupted", "clean"):
         for pattern, ways in result[kind].items():
             shown = "  ".join(f"{way} {figures['accuracy']:.4f}" for way, figures in ways.items())
             print(f"{kind}, {pattern}: {shown}")

@@ -2,14 +2,13 @@
 
     python -m recipes.open.fusion.train recipes/open/fusion/fusion.toml evidence=runs/evidence run=runs/fusion
 
-No free corpus holds the face, the voice and the words of the same moments with a label. So a sample is a
-face, a voice and a text from three people that carry the same label: this teaches which evidence to trust,
-not how the three go together in one person. Some evidence is worn, some belongs to another label, some is
-missing: a network that always saw three clean agreeing parts would learn nothing about reliability.
+No corpus that may be redistributed has face, voice and words of the same moments with labels. A sample is
+therefore a face, a voice and a text of three people with the same label: it teaches which evidence to trust,
+not how the modalities of one person relate. To teach reliability, some evidence is corrupted, some has label
+noise (is of another label) and some is missing.
 
-Trains on the `validation` evidence, which the parts have not been trained on (they are too sure of what they
-were trained on), a fixed third of its people left out to choose the epoch and the temperature. Test evidence
-is for `evaluate_fusion`.
+Training uses the `validation` evidence, on which the parts were not trained (their scores are overconfident
+on training data). A third of its people is left out to choose the epoch and fit the temperature.
 """
 
 from dataclasses import dataclass
@@ -28,24 +27,30 @@ from multimodal_fer.training.distributed import Workers, seed_everything
 from multimodal_fer.training.evidence import EvidenceSet
 from multimodal_fer.training.run import Run, decayed_apart
 
-HELD_OUT = 3  # every third person of the validation evidence measures, the others train
+HELD_OUT = 3  # every third person of the validation evidence is left out of training
 
 
 @dataclass(frozen=True)
 class FusionTrainConfig:
-    """On which evidence, and how."""
+    """Settings of a fusion training."""
 
     evidence: str = "runs/evidence"
     run: str = "runs/fusion"
-    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not read
+    scores_only: tuple[str, ...] = ()  # modalities of which only the scores are read
     width: int = 64
     dropout: float = 0.1
-    prior: tuple[float, ...] = (0.3, 0.2, 0.1, 0.15, 0.1, 0.075, 0.075)  # of open7, in its order
-    worn: float = 0.5  # share of the evidence in another condition than the clean one
-    foreign: float = (
-        0.1  # share that belongs to another label: people do not always agree with themselves
-    )
-    missing: float = 0.3  # share of the modalities that are hidden
+    prior: tuple[float, ...] = (
+        0.3,
+        0.2,
+        0.1,
+        0.15,
+        0.1,
+        0.075,
+        0.075,
+    )  # shares of the labels of open7
+    corrupted: float = 0.5  # share of the evidence in a random condition instead of the clean one
+    label_noise: float = 0.1  # share of the evidence that is of a random label
+    missing: float = 0.3  # share of the modalities that are left out
     own_loss: float = 0.3  # weight of each modality's own head
     epochs: int = 30
     steps: int = 200  # batches of an epoch
@@ -69,36 +74,31 @@ class Paired:
 
 
 class Pairing:
-    """Draws samples: one example of each modality for a label."""
+    """A source of random samples: evidence of each modality for a label."""
 
     def __init__(self, sets: dict[str, EvidenceSet], picks: dict[str, Tensor]) -> None:
         self.sets = sets
         self.of_label = {
-            name: [
-                picks[name][sets[name].labels[picks[name]] == label] for label in range(len(OPEN7))
-            ]
-            for name in sets
+            name: [picks[name][held.labels[picks[name]] == label] for label in range(len(OPEN7))]
+            for name, held in sets.items()
         }
 
     def draw(self, labels_B: Tensor, config: Any, generator: torch.Generator) -> Paired:
-        """One sample for each label."""
+        """Return one sample for each label."""
         evidence = {}
         for name, held in self.sets.items():
-            shown_B = torch.where(
-                torch.rand(len(labels_B), generator=generator) < config.foreign,
-                torch.randint(len(OPEN7), labels_B.shape, generator=generator),
-                labels_B,
-            )
-            worn_B = torch.rand(len(labels_B), generator=generator) < config.worn
-            other_B = torch.randint(len(held.conditions), labels_B.shape, generator=generator)
-            picks_B = self.pick(name, shown_B, generator)
-            evidence[name] = held.rows(picks_B, torch.where(worn_B, other_B, 0))
+            noisy_B = torch.rand(len(labels_B), generator=generator) < config.label_noise
+            others_B = torch.randint(len(OPEN7), labels_B.shape, generator=generator)
+            corrupted_B = torch.rand(len(labels_B), generator=generator) < config.corrupted
+            conditions_B = torch.randint(len(held.conditions), labels_B.shape, generator=generator)
+            picks_B = self.pick(name, torch.where(noisy_B, others_B, labels_B), generator)
+            evidence[name] = held.rows(picks_B, torch.where(corrupted_B, conditions_B, 0))
         present_BM = torch.ones(len(labels_B), len(self.sets))
         present_BM = drop_modalities(present_BM, config.missing, generator)
         return Paired(evidence, present_BM, labels_B)
 
     def pick(self, name: str, labels_B: Tensor, generator: torch.Generator) -> Tensor:
-        """A random example of each label; any example where the modality has none of the label."""
+        """Return a random row for each label, of any label if the modality has none of it."""
         chance_B = torch.rand(len(labels_B), generator=generator)
         everything = torch.cat(self.of_label[name])
         picks_B = everything[(chance_B * len(everything)).long()]
@@ -110,7 +110,7 @@ class Pairing:
 
 
 def load_sets(folder: str, part: str) -> dict[str, EvidenceSet]:
-    """Evidence of every modality that the folder has, in the order of `MODALITIES`."""
+    """Load the evidence of every modality, in the order of `MODALITIES`."""
     paths = {name: Path(folder) / f"{name}-{part}.npz" for name in MODALITIES}
     return {name: EvidenceSet.load(path) for name, path in paths.items()}
 
@@ -120,11 +120,12 @@ def draw_labels(count: int, prior: tuple[float, ...], generator: torch.Generator
 
 
 def split_evidence(sets: dict[str, EvidenceSet]) -> tuple[Pairing, Pairing]:
-    """To train with, and to choose with."""
-    held_out = {name: held.people % HELD_OUT == 0 for name, held in sets.items()}
-    kept = {name: (~out).nonzero()[:, 0] for name, out in held_out.items()}
-    rest = {name: out.nonzero()[:, 0] for name, out in held_out.items()}
-    return Pairing(sets, kept), Pairing(sets, rest)
+    """Split the evidence by person into training and validation."""
+    training = {name: (held.people % HELD_OUT != 0).nonzero()[:, 0] for name, held in sets.items()}
+    validation = {
+        name: (held.people % HELD_OUT == 0).nonzero()[:, 0] for name, held in sets.items()
+    }
+    return Pairing(sets, training), Pairing(sets, validation)
 
 
 class FusionRun(Run):
@@ -169,7 +170,7 @@ class FusionRun(Run):
         return total / config.steps
 
     def loss(self, batch: Paired) -> Tensor:
-        """Cross-entropy of the joint answer, and of each present modality's own head."""
+        """Return the cross-entropy of the fused prediction and of each present modality's own head."""
         device = self.group.device
         evidence = {
             name: Evidence(*(part.to(device) for part in both))

@@ -1,7 +1,7 @@
-"""Emotional text corpora as examples with the labels of open7: GoEmotions, ISEAR, Stack Overflow, MELD.
+"""Read text corpora with the labels of open7: GoEmotions, ISEAR, Stack Overflow, MELD.
 
-Splits are the published ones; ISEAR (by subject) and Stack Overflow (by post) have none, so a tenth each is
-held out for validation and test by a hash of the name, the same on every machine.
+Splits are the published ones. ISEAR (by subject) and Stack Overflow (by post) have none; a hash of the name
+holds out a tenth each for validation and test.
 """
 
 import csv
@@ -17,43 +17,43 @@ from multimodal_fer.errors import DataError
 from multimodal_fer.labels import GOEMOTIONS_TO_OPEN7, OPEN7, TEXT_TO_OPEN7
 
 GOEMOTIONS_FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
-FINER = tuple(GOEMOTIONS_TO_OPEN7)
+FINE_LABELS = tuple(GOEMOTIONS_TO_OPEN7)
 MELD_FILES = {"train": "train_sent_emo.csv", "validation": "dev_sent_emo.csv"}
 
 
-class Example(NamedTuple):
-    """One text with all the labels it was given, by name."""
+class Sample(NamedTuple):
+    """One text with all its labels."""
 
     text: str
     labels: tuple[str, ...]
     corpus: str = ""
-    finer: tuple[str, ...] = ()  # GoEmotions' own labels
+    fine_labels: tuple[str, ...] = ()  # those of GoEmotions
 
 
-def read_goemotions(folder: Path, part: str) -> list[Example]:
-    """GoEmotions with its 27 emotions and neutral (Demszky et al. 2020); a comment can have several."""
+def read_goemotions(folder: Path, part: str) -> list[Sample]:
+    """Read GoEmotions (Demszky et al. 2020); a comment can have several of 27 emotions and neutral."""
     path = folder / "emotions.txt"
     names = _lines(path)
     table = folder / GOEMOTIONS_FILES[part]
-    examples = []
+    samples = []
     for number, line in enumerate(_lines(table), start=1):
         columns = line.split("\t")
         try:
-            finer = tuple(names[int(index)] for index in columns[1].split(","))
-            labels = tuple(sorted({GOEMOTIONS_TO_OPEN7[name] for name in finer}))
+            fine = tuple(names[int(index)] for index in columns[1].split(","))
+            labels = tuple(sorted({GOEMOTIONS_TO_OPEN7[name] for name in fine}))
         except (IndexError, ValueError, KeyError):
             raise DataError(
                 f"{table}, row {number}: expected a text and numbers of {path.name}, found "
                 f"{line[:60]!r}; take the table as published"
             ) from None
-        examples.append(Example(columns[0], labels, finer=finer))
-    return examples
+        samples.append(Sample(columns[0], labels, fine_labels=fine))
+    return samples
 
 
-def read_isear(folder: Path, part: str) -> list[Example]:
-    """Situations in which people felt something (Scherer and Wallbott 1994); no shame, no guilt."""
+def read_isear(folder: Path, part: str) -> list[Sample]:
+    """Read ISEAR, reports of emotional situations (Scherer and Wallbott 1994), without shame and guilt."""
     return [
-        _example(row["text"], [row["label"]], where)
+        _sample(row["text"], [row["label"]], where)
         for where, row in _rows(folder / "isear.tsv", ("subject", "label", "nonresponse", "text"))
         if row["nonresponse"] == "0"
         and row["label"] in TEXT_TO_OPEN7
@@ -61,22 +61,22 @@ def read_isear(folder: Path, part: str) -> list[Example]:
     ]
 
 
-def read_stack_overflow(folder: Path, part: str) -> list[Example]:
-    """People writing about software (Novielli et al. 2018); a post can have several labels."""
+def read_stack_overflow(folder: Path, part: str) -> list[Sample]:
+    """Read posts about software (Novielli et al. 2018); a post can have several labels."""
     return [
-        _example(row["text"], row["labels"].split(","), where)
+        _sample(row["text"], row["labels"].split(","), where)
         for where, row in _rows(folder / "so_emotion.tsv", ("id", "text", "labels"))
         if _held_out(row["id"]) == part
     ]
 
 
-def read_meld(folder: Path, part: str) -> list[Example]:
-    """Dialogue of a television series (Poria et al. 2019): to measure with, not to train on."""
+def read_meld(folder: Path, part: str) -> list[Sample]:
+    """Read dialogue of a television series (Poria et al. 2019), used for measuring only."""
     if part not in MELD_FILES:
         return []
     table = folder / MELD_FILES[part]
     return [
-        _example(row["Utterance"], [row["Emotion"]], where)
+        _sample(row["Utterance"], [row["Emotion"]], where)
         for where, row in _rows(table, ("Utterance", "Emotion"), delimiter=",")
     ]
 
@@ -89,28 +89,28 @@ READERS = {
 }
 
 
-def read_texts(root: str | Path, corpora: Sequence[str], part: str) -> list[Example]:
-    """All examples of one part of the named corpora, each in the folder of its name.
+def read_texts(root: str | Path, corpora: Sequence[str], part: str) -> list[Sample]:
+    """Return all samples of one split of the named corpora, each in the folder of its name.
 
     Raises `DataError` naming the file and row.
     """
-    examples: list[Example] = []
+    samples: list[Sample] = []
     for corpus in corpora:
         if corpus not in READERS:
             raise DataError(f"unknown corpus {corpus!r}; known: {', '.join(READERS)}")
         found = READERS[corpus](Path(root) / corpus, part)
-        examples += [example._replace(corpus=corpus) for example in found]
-    return examples
+        samples += [sample._replace(corpus=corpus) for sample in found]
+    return samples
 
 
-def targets_of(examples: Sequence[Example]) -> NDArray[numpy.float32]:
-    """Each label's share (N, 7) in the order of `OPEN7`."""
-    return _shares([example.labels for example in examples], OPEN7)
+def targets_of(samples: Sequence[Sample]) -> NDArray[numpy.float32]:
+    """Return each label's share (N, 7) in the order of `OPEN7`."""
+    return _shares([sample.labels for sample in samples], OPEN7)
 
 
-def finer_targets_of(examples: Sequence[Example]) -> NDArray[numpy.float32]:
-    """Each finer label's share (N, 28) in the order of `FINER`; zeros where a corpus has none."""
-    return _shares([example.finer for example in examples], FINER)
+def fine_targets_of(samples: Sequence[Sample]) -> NDArray[numpy.float32]:
+    """Return each fine label's share (N, 28) in the order of `FINE_LABELS`; zeros for other corpora."""
+    return _shares([sample.fine_labels for sample in samples], FINE_LABELS)
 
 
 def _shares(given: Sequence[Sequence[str]], names: Sequence[str]) -> NDArray[numpy.float32]:
@@ -121,26 +121,25 @@ def _shares(given: Sequence[Sequence[str]], names: Sequence[str]) -> NDArray[num
     return shares
 
 
-def asked_labels(examples: Sequence[Example]) -> NDArray[numpy.bool_]:
-    """Which labels the corpus of each text ever gives, bool (N, 7).
+def labels_of_corpora(samples: Sequence[Sample]) -> NDArray[numpy.bool_]:
+    """Return which labels occur in the corpus of each text, bool (N, 7).
 
-    People who were asked when they felt joy or fear wrote nothing neutral: of what a corpus never gives, its
-    texts say nothing, least of all that it is not there.
+    A label that a corpus never gives (ISEAR did not ask for neutral) is unknown for its texts, not absent.
     """
     given: dict[str, set[str]] = {}
-    for example in examples:
-        given.setdefault(example.corpus, set()).update(example.labels)
+    for sample in samples:
+        given.setdefault(sample.corpus, set()).update(sample.labels)
     rows = {corpus: [name in labels for name in OPEN7] for corpus, labels in given.items()}
-    return numpy.array([rows[example.corpus] for example in examples])
+    return numpy.array([rows[sample.corpus] for sample in samples])
 
 
-def _example(text: str, labels: Sequence[str], where: str) -> Example:
+def _sample(text: str, labels: Sequence[str], where: str) -> Sample:
     unknown = [label for label in labels if label not in TEXT_TO_OPEN7]
     if unknown:
         raise DataError(
             f"{where}: unknown label {unknown[0]!r}; known: {', '.join(sorted(TEXT_TO_OPEN7))}"
         )
-    return Example(text, tuple(sorted({TEXT_TO_OPEN7[label] for label in labels})))
+    return Sample(text, tuple(sorted({TEXT_TO_OPEN7[label] for label in labels})))
 
 
 def _held_out(name: str) -> str:
@@ -158,7 +157,7 @@ def _lines(path: Path) -> list[str]:
 def _rows(
     table: Path, columns: Sequence[str], delimiter: str = "\t"
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows by column name, each with the words that an error should start with."""
+    """Yield rows by column name, each with the beginning of an error message."""
     quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     rows = csv.DictReader(_lines(table), delimiter=delimiter, quoting=quoting)
     if missing := [name for name in columns if name not in (rows.fieldnames or ())]:

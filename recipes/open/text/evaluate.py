@@ -1,13 +1,13 @@
-"""Measure a text network, or a run in progress, by named protocols.
+"""Measure a text network or a run by named protocols.
 
     python -m recipes.open.text.evaluate runs/text FOLDER valid
     python -m recipes.open.text.evaluate weights/text-open7-words FOLDER test
 
 `goemotions-ekman`: macro-F1 over six emotions and neutral of all labels that each comment has, as Demszky et
 al. 2020 report it (biLSTM 0.53, BERT 0.64), with their mapping of GoEmotions' labels to Ekman's; a label is
-given where its score reaches a threshold, fitted for each label on the validation part. `goemotions-one`,
-`isear`, `so_emotion`: the strongest label of open7 alone, on texts with one label. `meld`: MELD's development
-part, never trained on, weighted F1. Look at `test` once a model.
+predicted if its score reaches a threshold that was fitted on the validation split. `goemotions-one`, `isear`,
+`so_emotion`: the strongest label of open7, on texts with one label. `meld`: weighted F1 on MELD's development
+split, which is not trained on. Measure `test` once for each model.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import write_json
 from recipes.open.runs import Trained, load_trained
-from recipes.open.text.corpora import Example, read_texts, targets_of
+from recipes.open.text.corpora import Sample, read_texts, targets_of
 from recipes.open.text.train import encode_texts, predict_texts
 
 PARTS = {"valid": "validation", "test": "test"}
@@ -36,37 +36,37 @@ THRESHOLDS = [number / 100 for number in range(5, 80)]
 Scores = NDArray[numpy.float32]
 
 
-def judge(trained: Trained, examples: Sequence[Example]) -> Scores:
-    """Calibrated scores (N, 7)."""
-    tokens = encode_texts(trained.model, trained.vocabulary, [example.text for example in examples])
+def predict_scores(trained: Trained, samples: Sequence[Sample]) -> Scores:
+    """Return calibrated probabilities (N, 7) over open7."""
+    tokens = encode_texts(trained.model, trained.vocabulary, [sample.text for sample in samples])
     logits = predict_texts(trained.model, tokens) / trained.model.config.temperature
     return logits.softmax(1).numpy()
 
 
-def judge_by_ekman(trained: Trained, examples: Sequence[Example]) -> Scores:
-    """Scores (N, 7) of Ekman's six and neutral, from the finer labels where the network has learnt them."""
+def predict_ekman(trained: Trained, samples: Sequence[Sample]) -> Scores:
+    """Return probabilities (N, 7) of Ekman's emotions and neutral, from fine labels if there are some."""
     head = trained.model.head
     if set(head.finer) != set(GOEMOTIONS_TO_EKMAN):
-        return judge(trained, examples)
-    tokens = encode_texts(trained.model, trained.vocabulary, [example.text for example in examples])
-    finer = predict_texts(trained.model, tokens, finely=True)
+        return predict_scores(trained, samples)
+    tokens = encode_texts(trained.model, trained.vocabulary, [sample.text for sample in samples])
+    fine = predict_texts(trained.model, tokens, fine=True)
     counts_as = [GOEMOTIONS_TO_EKMAN[name] for name in head.finer]
-    return sum_fine_labels(finer, OPEN7, counts_as).softmax(1).numpy()
+    return sum_fine_labels(fine, OPEN7, counts_as).softmax(1).numpy()
 
 
-def ekman_truth(examples: Sequence[Example]) -> NDArray[numpy.bool_]:
-    """Which of Ekman's six and neutral each comment has, (N, 7)."""
-    named = [{GOEMOTIONS_TO_EKMAN[name] for name in example.finer} for example in examples]
+def ekman_truth(samples: Sequence[Sample]) -> NDArray[numpy.bool_]:
+    """Return which of Ekman's emotions and neutral each comment has, bool (N, 7)."""
+    named = [{GOEMOTIONS_TO_EKMAN[name] for name in sample.fine_labels} for sample in samples]
     return numpy.array([[label in names for label in OPEN7] for names in named])
 
 
 def f1(truth: NDArray[numpy.bool_], given: NDArray[numpy.bool_]) -> float:
-    """F1 of one label; zero where it neither is there nor was given."""
+    """Return the F1 of one label, zero if it neither occurs nor is predicted."""
     return float(f1_score(truth, given, zero_division=0.0))  # type: ignore[arg-type]
 
 
 def fit_thresholds(scores: Scores, truth: NDArray[numpy.bool_]) -> list[float]:
-    """For each label the threshold with the best F1."""
+    """Return the threshold with the best F1 for each label."""
     return [
         max(THRESHOLDS, key=lambda t: f1(truth[:, label], scores[:, label] >= t))
         for label in range(scores.shape[1])
@@ -74,32 +74,32 @@ def fit_thresholds(scores: Scores, truth: NDArray[numpy.bool_]) -> list[float]:
 
 
 def all_labels(scores: Scores, thresholds: Sequence[float]) -> NDArray[numpy.bool_]:
-    """Every label over its threshold; the strongest where none is."""
+    """Return the labels that reach their thresholds, bool (N, 7); the strongest one if none does."""
     given = scores >= numpy.array(thresholds)
     strongest = numpy.eye(scores.shape[1], dtype=bool)[scores.argmax(1)]
     return numpy.where(given.any(1, keepdims=True), given, strongest)
 
 
 def by_all_labels(trained: Trained, folder: str, part: str) -> dict[str, Any]:
-    """The protocol of the GoEmotions paper."""
+    """Return the figures of the GoEmotions paper's protocol."""
     fitted_on = read_texts(folder, ["goemotions"], "validation")
-    examples = read_texts(folder, ["goemotions"], part)
-    thresholds = fit_thresholds(judge_by_ekman(trained, fitted_on), ekman_truth(fitted_on))
-    truth = ekman_truth(examples)
-    given = all_labels(judge_by_ekman(trained, examples), thresholds)
+    samples = read_texts(folder, ["goemotions"], part)
+    thresholds = fit_thresholds(predict_ekman(trained, fitted_on), ekman_truth(fitted_on))
+    truth = ekman_truth(samples)
+    given = all_labels(predict_ekman(trained, samples), thresholds)
     each = [f1(truth[:, label], given[:, label]) for label in range(len(OPEN7))]
     return {
-        "texts": len(examples),
+        "texts": len(samples),
         "macro_f1": float(numpy.mean(each)),
         "f1": dict(zip(OPEN7, each, strict=True)),
         "thresholds": dict(zip(OPEN7, thresholds, strict=True)),
     }
 
 
-def by_strongest(trained: Trained, examples: Sequence[Example]) -> dict[str, Any]:
-    """All figures of the strongest label, on texts that have one label."""
-    single = [example for example in examples if len(example.labels) == 1]
-    scores = judge(trained, single)
+def by_strongest(trained: Trained, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return all metrics of the strongest label on texts with one label."""
+    single = [sample for sample in samples if len(sample.labels) == 1]
+    scores = predict_scores(trained, single)
     truth = targets_of(single).argmax(1)
     report = classification_report(scores, truth, OPEN7)
     report["texts"] = report.pop("images")
@@ -108,7 +108,7 @@ def by_strongest(trained: Trained, examples: Sequence[Example]) -> dict[str, Any
 
 
 def measure(trained: Trained, folder: str, part: str) -> dict[str, Any]:
-    """Every protocol's figures; MELD has one part that counts, in both."""
+    """Return the figures of every protocol; MELD is measured on its development split in both."""
     figures = {"goemotions-ekman": by_all_labels(trained, folder, part)}
     for corpus in ("goemotions", "isear", "so_emotion"):
         name = "goemotions-one" if corpus == "goemotions" else corpus
@@ -118,7 +118,7 @@ def measure(trained: Trained, folder: str, part: str) -> dict[str, Any]:
 
 
 def main(name: str, folder: str, split: str) -> None:
-    """Evaluate, print and write the result file."""
+    """Evaluate, write the result file and print the figures."""
     torch.manual_seed(0)
     trained = load_trained(name)
     figures = measure(trained, folder, PARTS[split])

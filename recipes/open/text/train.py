@@ -1,9 +1,9 @@
-"""Train a text network on what people write.
+"""Train a text network on labelled texts.
 
     python -m recipes.open.text.train recipes/open/text/text.toml data=FOLDER run=runs/text
 
-FOLDER holds the corpora in folders of their own names (see `texts.py`). Every epoch ends in `last.pt`; the
-same command continues from there to the same numbers.
+FOLDER holds one folder for each corpus (see `corpora.py`). Every epoch ends in `last.pt`; the same command
+continues from there to the same numbers.
 """
 
 import math
@@ -26,21 +26,21 @@ from multimodal_fer.training.distributed import Workers, seed_everything
 from multimodal_fer.training.metrics import classification_report
 from multimodal_fer.training.run import Run, decayed_apart
 from multimodal_fer.training.sampling import draw_order
-from recipes.open.text.corpora import asked_labels, finer_targets_of, read_texts, targets_of
+from recipes.open.text.corpora import fine_targets_of, labels_of_corpora, read_texts, targets_of
 
 
 @dataclass(frozen=True)
 class TextTrainConfig:
-    """What is trained, on which texts, and how."""
+    """Settings of a text training."""
 
     data: str = "runs/text-corpora"  # folder of the corpora
     run: str = "runs/text"
     model: str = "words"  # a key of multimodal_fer.models.MODELS
     settings: dict[str, Any] = field(default_factory=dict)  # of the network, other than defaults
     corpora: tuple[str, ...] = ("goemotions", "isear", "so_emotion")
-    finer: bool = True  # learn GoEmotions by its own 28 labels
+    finer: bool = True  # train GoEmotions on its own 28 fine labels
     vectors: str = "glove"  # the installed GloVe, a file of word vectors, or none
-    smallest_count: int = 2  # a rarer word is unknown
+    smallest_count: int = 2  # a rarer word is out of the vocabulary
     largest: int = 20_000  # words of the vocabulary
     balance: float = 0.0  # rare labels are drawn more often: frequency ** -balance
     epochs: int = 12
@@ -56,7 +56,7 @@ class TextTrainConfig:
 
 
 def load_vectors(config: TextTrainConfig, vocabulary: Vocabulary) -> Tensor | None:
-    """Word vectors (V, D) in the vocabulary's order, where the configuration asks for some."""
+    """Return word vectors (V, D) in the vocabulary's order, None if the configuration asks for none."""
     found = vectors_for(vocabulary, config.vectors, config.seed)
     if found is None:
         return None
@@ -65,7 +65,7 @@ def load_vectors(config: TextTrainConfig, vocabulary: Vocabulary) -> Tensor | No
 
 
 def encode_texts(model: Any, vocabulary: Vocabulary | None, texts: Sequence[str]) -> list[Tensor]:
-    """Numbers of tokens of each text, as its network reads them; one without any gets the unknown word."""
+    """Return the token numbers of each text; a text without tokens gets the unknown word."""
     if vocabulary is None:
         return model.tokenise(texts)
     return [torch.tensor(vocabulary.encode(text) or [UNKNOWN_NUMBER]) for text in texts]
@@ -73,9 +73,9 @@ def encode_texts(model: Any, vocabulary: Vocabulary | None, texts: Sequence[str]
 
 @torch.no_grad()
 def predict_texts(
-    model: Any, tokens: Sequence[Tensor], batch: int = 128, finely: bool = False
+    model: Any, tokens: Sequence[Tensor], batch: int = 128, fine: bool = False
 ) -> Tensor:
-    """Logits (N, K), or of the finer labels; texts of like length are judged together, which changes none."""
+    """Return logits (N, K), or those of the fine labels; batches hold texts of similar length."""
     model.eval()
     device = next(model.parameters()).device
     order = torch.tensor([len(row) for row in tokens]).argsort(stable=True)
@@ -83,15 +83,15 @@ def predict_texts(
     for picks in order.split(batch):
         padded, lengths = pad([tokens[pick] for pick in picks.tolist()])
         output = model(padded.to(device), lengths.to(device))
-        logits = model.head.finely(output.embedding) if finely else output.logits
+        logits = model.head.finely(output.embedding) if fine else output.logits
         parts.append(logits.float().cpu())
     logits = torch.cat(parts)
     return torch.empty_like(logits).index_copy_(0, order, logits)
 
 
-def among_asked(logits: Tensor, asked: Tensor) -> Tensor:
-    """Logits without the labels that a text's corpus never gives."""
-    return logits.masked_fill(~asked, -1e4)
+def mask_missing(logits: Tensor, in_corpus: Tensor) -> Tensor:
+    """Mask the logits of labels that the corpus of a text never gives."""
+    return logits.masked_fill(~in_corpus, -1e4)
 
 
 class TextRun(Run):
@@ -106,7 +106,7 @@ class TextRun(Run):
             read_texts(config.data, config.corpora, part)[: config.limit or None]
             for part in ("train", "validation")
         )
-        texts = [example.text for example in training]
+        texts = [sample.text for sample in training]
         sizes: dict[str, Any] = {}
         vocabulary, vectors = None, None
         if config.model == "words":
@@ -125,12 +125,12 @@ class TextRun(Run):
         self.model.to(group.device)
         self.tokens = encode_texts(self.model, vocabulary, texts)
         self.targets = torch.from_numpy(targets_of(training))
-        self.finer_targets = torch.from_numpy(finer_targets_of(training))
-        self.asked = torch.from_numpy(asked_labels(training))
-        texts = [example.text for example in validation]
+        self.fine_targets = torch.from_numpy(fine_targets_of(training))
+        self.in_corpus = torch.from_numpy(labels_of_corpora(training))
+        texts = [sample.text for sample in validation]
         self.valid_tokens = encode_texts(self.model, vocabulary, texts)
         self.valid_targets = torch.from_numpy(targets_of(validation))
-        self.valid_asked = torch.from_numpy(asked_labels(validation))
+        self.valid_in_corpus = torch.from_numpy(labels_of_corpora(validation))
         self.average = self.averaged(self.model)
         self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
         steps = math.ceil(len(self.tokens) / config.batch)
@@ -158,19 +158,19 @@ class TextRun(Run):
         return total / len(order)
 
     def loss(self, output: Output, picks: Tensor) -> Tensor:
-        """Cross-entropy by the finer labels where a text has them, else by those that its corpus gives."""
+        """Return the cross-entropy over fine labels if a text has them, else over its corpus's labels."""
         device, entropy = self.group.device, nn.functional.cross_entropy
-        logits = among_asked(output.logits, self.asked[picks].to(device))
+        logits = mask_missing(output.logits, self.in_corpus[picks].to(device))
         losses_B = entropy(logits, self.targets[picks].to(device), reduction="none")
         if self.config.finer:
-            targets_BF = self.finer_targets[picks].to(device)
-            finer_BF = self.model.head.finely(output.embedding)
-            finer_B = entropy(finer_BF, targets_BF, reduction="none")
-            losses_B = torch.where(targets_BF.any(1), finer_B, losses_B)
+            targets_BF = self.fine_targets[picks].to(device)
+            fine_BF = self.model.head.finely(output.embedding)
+            fine_losses_B = entropy(fine_BF, targets_BF, reduction="none")
+            losses_B = torch.where(targets_BF.any(1), fine_losses_B, losses_B)
         return losses_B.mean()
 
     def batches(self, order: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """Batches of texts of like length, in random order: little padding, much less work."""
+        """Return batches of texts of similar length in random order, which need little padding."""
         batches: list[Tensor] = []
         for chunk in order.split(self.config.batch * 32):
             lengths = torch.tensor([len(self.tokens[pick]) for pick in chunk.tolist()])
@@ -179,7 +179,7 @@ class TextRun(Run):
         return [batches[number] for number in shuffled]
 
     def validate(self) -> dict[str, float]:
-        logits = among_asked(predict_texts(self.result, self.valid_tokens), self.valid_asked)
+        logits = mask_missing(predict_texts(self.result, self.valid_tokens), self.valid_in_corpus)
         truth = self.valid_targets.argmax(1).numpy()
         report = classification_report(logits.softmax(1).numpy(), truth, OPEN7)
         loss = nn.functional.cross_entropy(logits, self.valid_targets).item()

@@ -1,6 +1,6 @@
-"""Emotional speech corpora as clips: where the sound is, who speaks, and which label it has.
+"""Read corpora of emotional speech as labelled clips.
 
-Accepted by path: a folder with `manifest.csv` (columns path, speaker, label, and if known text and gender),
+A corpus is a folder with `manifest.csv` (columns path, speaker, label; optional text and gender),
 the RAVDESS release (`Actor_NN/03-01-…` as audio, `01-…` and `02-…` as video), and CREMA-D
 (`1001_DFA_ANG_XX.wav`, as audio or video).
 """
@@ -20,18 +20,18 @@ KNOWN = {*SPEECH_TO_OPEN7, *OPEN7}
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording of one speaker. `label` is the corpus's own word for it."""
+    """One recording of one speaker. `label` is the corpus's own."""
 
     path: str
     corpus: str
     speaker: str
     label: str
     text: str = ""
-    gender: str = ""  # as the corpus says: male, female, or nothing where it does not say
+    gender: str = ""  # male, female or, if unknown, empty
 
 
 def read_corpus(folder: str | Path) -> list[Clip]:
-    """All clips of whichever corpus the folder holds, in a fixed order.
+    """Return all clips of a corpus in a fixed order.
 
     Raises `DataError` naming the file and row for an unknown label, a missing file or column.
     """
@@ -79,7 +79,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _read_ravdess(root: Path) -> list[Clip]:
-    """Names are modality-channel-emotion-intensity-statement-repetition-actor (Zenodo 1188976)."""
+    """Read files named modality-channel-emotion-intensity-statement-repetition-actor (Zenodo 1188976)."""
     statements = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
     clips = []
     for path in _files(root):
@@ -110,12 +110,12 @@ def _read_crema_d(root: Path) -> list[Clip]:
 
 
 def deal_speakers(clips: Sequence[Clip], folds: int) -> dict[str, int]:
-    """The fold of each speaker: every corpus is dealt out by itself, neighbours in pairs.
+    """Return the fold of each speaker; within a corpus, pairs of speakers are assigned to folds in turn.
 
-    RAVDESS numbers men and women in turn, so pairs keep folds even; all clips of a speaker are in one.
+    RAVDESS numbers men and women in turn, so pairs balance the folds.
     """
-    dealt: dict[str, int] = {}
+    folds_of: dict[str, int] = {}
     for corpus in sorted({clip.corpus for clip in clips}):
         speakers = sorted({clip.speaker for clip in clips if clip.corpus == corpus})
-        dealt |= {name: (index // 2) % folds for index, name in enumerate(speakers)}
-    return dealt
+        folds_of |= {name: (index // 2) % folds for index, name in enumerate(speakers)}
+    return folds_of

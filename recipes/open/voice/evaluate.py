@@ -1,12 +1,12 @@
-"""Measure voice networks on speakers they never heard, in the studio and as people's recordings sound.
+"""Measure voice networks on held-out speakers, on clean and on corrupted sound.
 
     python -m recipes.open.voice.evaluate ravdess runs/speech runs/ravdess-0 runs/ravdess-1 ...
     python -m recipes.open.voice.evaluate voice-open7-crnn runs/speech weights/voice-open7-crnn
 
-Each run, or weights folder, is measured on its own test fold; the result is the mean over the folds and the
-spread between them, and the figures of each corpus, gender and speaker.
-`babble`, `room`, `telephone` and `codec` change the test's sound: three other voices at 10 dB, a room with
-0.5 s of echo and pink noise at 20 dB, 300 to 3400 Hz, and Opus at 24 kbit/s. Writes `results/NAME.json`.
+Each run or weights folder is measured on its own test fold. The result holds the mean and standard deviation
+over the folds, and the figures of each corpus, gender and speaker. Corruptions of the test sound: `babble`,
+three other voices at 10 dB; `room`, 0.5 s of reverberation and pink noise at 20 dB; `telephone`, 300 to 3400
+Hz; `codec`, Opus at 24 kbit/s. Writes `results/NAME.json`.
 """
 
 import io
@@ -43,7 +43,7 @@ Change = Callable[[list[Tensor]], list[Tensor]]
 
 
 def as_batch(change: Callable[[Tensor, Tensor, torch.Generator], Tensor]) -> Change:
-    """Apply a change of padded batches to a list of waveforms, always with the same draws."""
+    """Return the change for a list of waveforms, with the same random draws at every call."""
 
     def changed(waveforms: list[Tensor]) -> list[Tensor]:
         generator = torch.Generator().manual_seed(1)
@@ -64,8 +64,8 @@ def in_babble(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generato
 
 
 def in_noisy_room(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
-    heard_BN = in_room(waveforms_BN, torch.tensor([[ROOM_SECONDS]]), generator)
-    return mix(heard_BN, pink(heard_BN, generator), lengths_B, torch.tensor([[ROOM_DECIBELS]]))
+    room_BN = in_room(waveforms_BN, torch.tensor([[ROOM_SECONDS]]), generator)
+    return mix(room_BN, pink(room_BN, generator), lengths_B, torch.tensor([[ROOM_DECIBELS]]))
 
 
 def by_telephone(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
@@ -74,11 +74,11 @@ def by_telephone(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Gener
 
 
 def through_codec(waveforms: list[Tensor]) -> list[Tensor]:
-    """Encoded as Opus at 24 kbit/s and decoded again."""
-    return [_encoded(waveform) for waveform in waveforms]
+    """Encode as Opus at 24 kbit/s and decode again."""
+    return [_recode(waveform) for waveform in waveforms]
 
 
-def _encoded(waveform_N: Tensor) -> Tensor:
+def _recode(waveform_N: Tensor) -> Tensor:
     file = io.BytesIO()
     with av.open(file, "w", format="ogg") as container:
         stream: Any = container.add_stream("libopus", rate=48_000, layout="mono")
@@ -109,12 +109,12 @@ CONDITIONS: dict[str, Change] = {
 
 
 def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
-    """Figures of one training on its own test speakers, for each condition and group of clips."""
+    """Return the metrics of one training on its own test speakers, by condition and group of clips."""
     trained = load_trained(name)
     config = config_of(trained, VoiceTrainConfig)
     part = split_speakers(speech, config)["test"]
     if not part.clips:
-        raise DataError(f"{name}: has no test speakers; train it with test_fold=0 or another")
+        raise DataError(f"{name}: has no test speakers; train it with test_fold=0, 1, …")
     labels, truth = label_names(speech, config), part.labels.numpy()
     clips = [speech.clips[number] for number in part.clips]
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
@@ -135,7 +135,7 @@ def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
 
 
 def groups_of(clips: Sequence[Clip]) -> dict[str, NDArray[numpy.bool_]]:
-    """Which clips (N,) are of each corpus, of each gender within it, and of each speaker."""
+    """Return masks (N,) of the clips of each corpus, of each gender within it, and of each speaker."""
     names = [
         (clip.corpus, f"{clip.corpus}, {clip.gender}" if clip.gender else "", clip.speaker)
         for clip in clips
@@ -153,7 +153,7 @@ def report_of(scores: Any, truth: Any, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over the folds of what counts."""
+    """Return mean and standard deviation over the folds, by condition and metric."""
     return {
         condition: {
             figure: {
@@ -168,7 +168,7 @@ def summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main(name: str, data: str, *runs: str) -> None:
-    """Measure all folds, print and write."""
+    """Measure all folds, write and print the result."""
     speech = load_speech(data)
     folds = [measure_fold(run, speech) for run in runs]
     model = load_trained(runs[0]).model

@@ -1,12 +1,13 @@
-"""Decode emotional speech once, so that training reads it from memory.
+"""Decode corpora of emotional speech once for training.
 
     python -m recipes.open.voice.prepare runs/speech FOLDER...
 
-Each FOLDER is a speech corpus (see `speech.py`). Writes `samples.npy` (all clips one after the other, mono
-16 kHz int16) and `clips.json`. A clip that cannot be decoded is named and left out.
+Each FOLDER is a speech corpus (see `corpora.py`). Writes `samples.npy` (all clips one after the other, mono
+16 kHz int16) and `clips.json`. Clips that cannot be decoded are listed and left out.
 """
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +27,9 @@ LONGEST = 12.0  # seconds of a clip that are kept
 
 
 class Speech(NamedTuple):
-    """All clips: `samples` (N,) int16, mapped from the disk; clip i is samples[edges[i]:edges[i + 1]].
+    """All clips: `samples` (N,) int16, memory-mapped; clip i is samples[edges[i]:edges[i + 1]].
 
-    `spans` (C, 2) holds the seconds at which the speech of each clip starts and ends.
+    `spans` (C, 2) holds the seconds at which speech starts and ends in each clip.
     """
 
     clips: list[Clip]
@@ -37,13 +38,13 @@ class Speech(NamedTuple):
     spans: NDArray[numpy.float64]
 
     def waveform(self, number: int) -> NDArray[numpy.float32]:
-        """Clip `number` as float32 in [-1, 1]."""
+        """Return clip `number` as float32 in [-1, 1]."""
         piece = self.samples[self.edges[number] : self.edges[number + 1]]
         return piece.astype(numpy.float32) / numpy.float32(32768)
 
 
 def main(output: str, *folders: str) -> None:
-    """Decode, write, and say how much there is."""
+    """Decode and write the clips, and print how many there are."""
     target = Path(output)
     target.mkdir(parents=True, exist_ok=True)
     kept: list[Clip] = []
@@ -52,29 +53,35 @@ def main(output: str, *folders: str) -> None:
     for folder in folders:
         clips = read_corpus(folder)
         for clip in clips:
-            try:
-                sound = read_audio(clip.path, 0.0, LONGEST)
-            except MediaError as error:
-                print(f"left out: {error}")
-                continue
-            if not len(sound):
-                print(f"left out: {clip.path}: holds no sound")
+            if (sound := read_sound(clip.path, LONGEST)) is None:
                 continue
             kept.append(clip)
             pieces.append(numpy.round(sound * 32767).astype(numpy.int16))
             spans.append(find_span(sound))
         print(f"{folder}: {len(clips)} clips, {len({clip.speaker for clip in clips})} speakers")
     if not kept:
-        raise DataError("no clip could be decoded")
+        raise DataError(f"{', '.join(folders)}: no clip could be decoded; unpack the corpora again")
     edges = numpy.cumsum([0, *(len(piece) for piece in pieces)])
     with replacing(target / "samples.npy") as temporary, temporary.open("wb") as file:
         numpy.save(file, numpy.concatenate(pieces))
-    # Written last: where it is, the samples beside it are whole.
-    clips_of = [asdict(clip) | {"path": ""} for clip in kept]  # paths of one machine help no other
-    table = {"clips": clips_of, "edges": edges.tolist(), "spans": spans}
-    write_json(target / "clips.json", table)
+    # Paths are left out: they differ on other machines. The table is written last: it marks complete samples.
+    table = {"clips": [asdict(clip) | {"path": ""} for clip in kept], "edges": edges.tolist()}
+    write_json(target / "clips.json", table | {"spans": spans})
     hours = edges[-1] / SAMPLE_RATE / 3600
     print(f"written: {target}, {len(kept)} clips, {hours:.1f} h")
+
+
+def read_sound(path: str, seconds: float | None = None) -> Waveform | None:
+    """Return the sound of a clip; report on stderr and return None if it has none or cannot be decoded."""
+    try:
+        sound = read_audio(path, 0.0, seconds)
+    except MediaError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return None
+    if not len(sound):
+        print(f"left out: {path}: holds no sound", file=sys.stderr)
+        return None
+    return sound
 
 
 def find_span(sound: Waveform) -> Span:
@@ -84,7 +91,7 @@ def find_span(sound: Waveform) -> Span:
 
 
 def load_speech(folder: str | Path) -> Speech:
-    """Read back what `main` wrote."""
+    """Read prepared speech. Raises `DataError` if it cannot be read."""
     try:
         table = json.loads((Path(folder) / "clips.json").read_text(encoding="utf-8"))
         samples = numpy.load(Path(folder) / "samples.npy", mmap_mode="r", allow_pickle=False)

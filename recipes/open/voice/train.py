@@ -1,10 +1,10 @@
-"""Train a voice network on emotional speech, its test speakers left out.
+"""Train a voice network on emotional speech with test speakers left out.
 
     python -m recipes.open.voice.train recipes/open/voice/voice.toml \\
         data=runs/speech run=runs/voice test_fold=0
 
-Every epoch ends in `last.pt`; the same command continues from there to the same numbers. The test fold's
-speakers are never heard. With `validation_fold` that fold's are left out too and measured after every epoch.
+Every epoch ends in `last.pt`; the same command continues from there to the same numbers. Speakers of the test
+fold are left out, and so are those of `validation_fold`, on whom every epoch is measured.
 """
 
 import math
@@ -28,10 +28,10 @@ from multimodal_fer.training.sound_augmentation import (
     corrupt,
     hide_features,
     speed_up,
-    vary_margins,
 )
 from multimodal_fer.types import SAMPLE_RATE
 from recipes.open.voice.corpora import deal_speakers
+from recipes.open.voice.margins import vary_margins
 from recipes.open.voice.prepare import Speech, load_speech
 from recipes.open.voice.whisper_start import START, load_encoder
 
@@ -40,7 +40,7 @@ NONE = -1  # no fold
 
 @dataclass(frozen=True)
 class VoiceTrainConfig:
-    """What is trained, on whose voices, and how."""
+    """Settings of a voice training."""
 
     data: str = "runs/speech"  # what prepare.py wrote
     run: str = "runs/voice"
@@ -50,16 +50,16 @@ class VoiceTrainConfig:
     encoder_rate: float = 0.0  # its learning rate as a share of the others'; 0 leaves it as it is
     precision: str = "float32"  # or bfloat16, of the matrix products
     corpora: tuple[str, ...] = ()  # empty: all
-    labels: str = "open7"  # or own: the corpus's
+    labels: str = "open7"  # or own, the labels of the corpus
     folds: int = 5
-    test_fold: int = NONE  # whose speakers are left out
-    validation_fold: int = NONE  # whose are left out too, and measured
-    wear: str = "masks"  # a key of WEARS
+    test_fold: int = NONE  # speakers for testing
+    validation_fold: int = NONE  # speakers for validation
+    augmentation: str = "masks"  # a key of CORRUPTIONS
     speed: float = 0.1  # clips are played faster or slower, up to this
-    margin: float = 0.0  # seconds; quiet around the speech is cut or padded up to this, 0 leaves it
+    margin: float = 0.0  # most seconds of silence around speech; 0 keeps each clip's own
     epochs: int = 40
     batch: int = 32
-    longest: float = 6.0  # seconds of a clip that training hears
+    longest: float = 6.0  # seconds of a clip in training
     learning_rate: float = 2e-3  # the highest of the one-cycle schedule
     weight_decay: float = 1e-2
     smoothing: float = 0.1  # of the labels
@@ -71,8 +71,10 @@ class VoiceTrainConfig:
     limit: int = 0  # use only so many clips of each part; 0 means all
 
     def __post_init__(self) -> None:
-        if self.wear not in CORRUPTIONS:
-            raise ConfigError(f"unknown wear {self.wear!r}; known: {sorted(CORRUPTIONS)}")
+        if self.augmentation not in CORRUPTIONS:
+            raise ConfigError(
+                f"unknown augmentation {self.augmentation!r}; known: {sorted(CORRUPTIONS)}"
+            )
         if self.start not in ("", START):
             raise ConfigError(f"unknown start {self.start!r}; known: {START}")
         if self.precision not in ("float32", "bfloat16"):
@@ -82,14 +84,14 @@ class VoiceTrainConfig:
 
 
 class Part(NamedTuple):
-    """Numbers of clips, and the label of each as a number."""
+    """Numbers and label numbers of the clips of one split."""
 
     clips: list[int]
     labels: Tensor
 
 
 def label_names(speech: Speech, config: VoiceTrainConfig) -> tuple[str, ...]:
-    """What the network answers with."""
+    """Return the labels of the network."""
     if config.labels == "open7":
         return OPEN7
     return tuple(sorted({clip.label for clip in speech.clips if wanted(clip.corpus, config)}))
@@ -100,19 +102,19 @@ def wanted(corpus: str, config: VoiceTrainConfig) -> bool:
 
 
 def split_speakers(speech: Speech, config: VoiceTrainConfig) -> dict[str, Part]:
-    """The clips of `train`, `validation` and `test`, by speaker."""
+    """Split the clips into `train`, `validation` and `test` by speaker."""
     names = label_names(speech, config)
     fold_of = deal_speakers(speech.clips, config.folds)
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    part_of_fold = {config.validation_fold: "validation", config.test_fold: "test"}
     for number, clip in enumerate(speech.clips):
         if wanted(clip.corpus, config):
-            fold = fold_of[clip.speaker]
-            kinds = {config.validation_fold: "validation", config.test_fold: "test"}
-            parts[kinds.get(fold, "train")].append(number)
+            parts[part_of_fold.get(fold_of[clip.speaker], "train")].append(number)
     if not parts["train"]:
         raise DataError(
-            f"{config.data}: no clip to train on; corpora there: "
-            f"{', '.join(sorted({clip.corpus for clip in speech.clips}))}"
+            f"{config.data}: expected clips of {', '.join(config.corpora) or 'any corpus'} to train on, "
+            f"found only {', '.join(sorted({clip.corpus for clip in speech.clips}))} and held-out folds; "
+            "change corpora or the folds"
         )
 
     def label(number: int) -> int:
@@ -128,7 +130,7 @@ def split_speakers(speech: Speech, config: VoiceTrainConfig) -> dict[str, Part]:
 
 @torch.no_grad()
 def predict_voices(model: nn.Module, waveforms: list[Tensor], batch: int = 32) -> Tensor:
-    """Logits (N, K); clips of like length are judged together, which changes no answer."""
+    """Return logits (N, K); batches hold clips of similar length, which changes no logit."""
     model.eval()
     device = next(model.parameters()).device
     order = sorted(range(len(waveforms)), key=lambda number: len(waveforms[number]))
@@ -136,8 +138,8 @@ def predict_voices(model: nn.Module, waveforms: list[Tensor], batch: int = 32) -
     for start in range(0, len(order), batch):
         picks = order[start : start + batch]
         padded, lengths = pad([waveforms[number] for number in picks])
-        answers = model(padded.to(device), lengths.to(device)).logits.float().cpu()
-        for number, row in zip(picks, answers, strict=True):
+        batch_logits = model(padded.to(device), lengths.to(device)).logits.float().cpu()
+        for number, row in zip(picks, batch_logits, strict=True):
             logits[number] = row
     return torch.stack(logits)
 
@@ -191,7 +193,7 @@ class VoiceRun(Run):
         ]
 
     def draw_waveforms(self, picks: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """Clips played at their own speed each, cut to the longest allowed at a random place."""
+        """Return clips with random margins and speeds, cut to `longest` at a random place."""
         most = round(self.config.longest * SAMPLE_RATE)
         drawn = []
         for pick in picks.tolist():
@@ -211,19 +213,18 @@ class VoiceRun(Run):
         seed_everything(config.seed * 1000 + epoch)
         generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
         order = torch.randperm(len(self.training.clips), generator=generator)
-        wear = CORRUPTIONS[config.wear]
+        policy = CORRUPTIONS[config.augmentation]
         self.model.train()
         total = 0.0
         for picks in order.split(config.batch):
-            if len(picks) < 2:  # batch normalisation needs company
+            if len(picks) < 2:  # batch normalisation needs two samples
                 continue
             waveforms, lengths = pad(self.draw_waveforms(picks, generator))
             waveforms, lengths = waveforms.to(device), lengths.to(device)
-            sound = self.model.extract_features(
-                corrupt(waveforms, lengths, wear, generator), lengths
-            )
-            if wear.masks:
-                sound = hide_features(sound, wear.masks, generator)
+            changed = corrupt(waveforms, lengths, policy, generator)
+            sound = self.model.extract_features(changed, lengths)
+            if policy.masks:
+                sound = hide_features(sound, policy.masks, generator)
             with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
                 logits = self.model.judge(sound).logits
             loss = nn.functional.cross_entropy(
@@ -233,7 +234,9 @@ class VoiceRun(Run):
             )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)  # recurrent layers can jump
+            nn.utils.clip_grad_norm_(
+                self.model.parameters(), 5.0
+            )  # recurrent gradients can explode
             self.optimizer.step()
             self.schedule.step()
             self.average.update_parameters(self.model)

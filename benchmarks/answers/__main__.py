@@ -1,35 +1,34 @@
-"""Measure what a user gets: `analyze` and `analyze_text` on held-out data, beside the parts' own figures.
+"""Measure the answers of `analyze` and `analyze_text` on held-out data, beside the predictions of the parts.
 
-    python -m recipes.open.evaluate speech RAVDESS NEMO
-    python -m recipes.open.evaluate faces FERPLUS
-    python -m recipes.open.evaluate texts TEXTS tests/data/*.csv
+    python -m benchmarks.answers speech RAVDESS NEMO
+    python -m benchmarks.answers faces FERPLUS
+    python -m benchmarks.answers texts TEXTS tests/data/*.csv
 
-`speech` takes corpus folders as `prepare` does, `faces` the FER+ folders (data/FER2013Test), `texts` the
-folder of the text corpora and any number of tables with the columns text, label and also. Sound and faces go
-through files, `speech` with default settings, without words, and with other silence around the speech.
-`bundle=NAME` or a folder measures another bundle, `limit=N` only N examples of each corpus, drawn with a
-fixed seed: for trying out, not to report. Writes `results/answers-speech.json` and so on;
-progress goes to stderr.
+`speech` takes corpus folders like `recipes.open.voice.prepare`, `faces` the FER+ folder (data/FER2013Test),
+`texts` the folder of the text corpora and any number of tables with the columns text, label and also (another
+label that a person could defend). `bundle=NAME` or a folder measures another bundle. `limit=N` measures N
+random samples of each corpus, with a fixed seed, to try a command out. Progress goes to stderr, the result to
+`benchmarks/results/answers-KIND.json`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.answers import faces, speech, texts
+from benchmarks.answers.figures import summaries
 from multimodal_fer.errors import ConfigError
 from multimodal_fer.hub.loading import DEFAULT_BUNDLE
 from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import write_json
-from recipes.open.answers import faces, speech, texts
-from recipes.open.answers.answers import in_words
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent.parent / "results"
 KINDS = ("speech", "faces", "texts")
 
 
 class Settings(NamedTuple):
-    """The words of the command line: folders and tables, and the settings among them."""
+    """Folders, tables and settings of the command line."""
 
     paths: list[str]
     bundle: str
@@ -37,7 +36,7 @@ class Settings(NamedTuple):
 
 
 def read_settings(words: Sequence[str]) -> Settings:
-    """Tell paths from `key=value`. Raises `ConfigError` for an unknown key or a wrong value."""
+    """Separate paths from `key=value`. Raises `ConfigError` for an unknown key or a wrong value."""
     settings = {"bundle": DEFAULT_BUNDLE, "limit": "0"}
     paths = []
     for word in words:
@@ -51,12 +50,12 @@ def read_settings(words: Sequence[str]) -> Settings:
     if not settings["limit"].isdecimal():
         raise ConfigError(f"limit must be a whole number, found {settings['limit']!r}")
     if not paths:
-        raise ConfigError("expected the folder of a corpus")
+        raise ConfigError("expected the folder of a corpus, found only settings; name the folder")
     return Settings(paths, settings["bundle"], int(settings["limit"]))
 
 
-def shareable(word: str) -> str:
-    """Return a word of the command without a folder of this machine, which helps no other."""
+def without_folder(word: str) -> str:
+    """Replace an absolute path in a word of the command, which differs on other machines."""
     key, separator, value = word.rpartition("=")
     return f"{key}{separator}{'FOLDER' if Path(value).is_absolute() else value}"
 
@@ -71,19 +70,19 @@ def measure(kind: str, settings: Settings) -> dict[str, Any]:
     if kind != "faces":
         raise ConfigError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
     if len(paths) > 1:
-        raise ConfigError("faces takes one folder, that of FER+")
+        raise ConfigError(f"faces takes one folder, that of FER+, found {' '.join(paths)}")
     return faces.measure(paths[0], bundle, limit)
 
 
 def main(kind: str, *words: str) -> None:
-    """Measure, print and write."""
+    """Measure, write and print the result."""
     settings = read_settings(words)
     result = measure(kind, settings)
-    command = " ".join(["python -m recipes.open.evaluate", kind, *map(shareable, words)])
+    command = " ".join(["python -m benchmarks.answers", kind, *map(without_folder, words)])
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"answers-{kind}.json"
     write_json(target, {**provenance(command), "limit": settings.limit, **result})
-    print("\n".join(in_words(result["rows"])))
+    print("\n".join(summaries(result["rows"])))
     print(f"written: {target}")
 
 

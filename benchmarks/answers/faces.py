@@ -1,9 +1,9 @@
-"""Held-out faces of FER+ through `analyze`: short videos, found and cropped as any others.
+"""Answers of `analyze` for held-out faces of FER+, as short videos.
 
-The 48x48 pixels are enlarged to 192 (cubic) and drift by a few pixels over a mid-grey picture of 320x240,
-for one second at ten frames a second, encoded as H.264. This layout was chosen on 200 validation images
-(drawn with seed 0), of which the face detector finds 99 %. Smaller faces are found less often (98 % at 160
-pixels, 93 % at 96), and so are those with a border of repeated or mirrored pixels (97 % and 98 % at 192).
+The 48x48 pixels are enlarged to 192 (cubic) and drift by a few pixels over a grey picture of 320x240, for one
+second at ten frames a second, encoded as H.264. This layout was chosen on 200 validation images (seed 0), of
+which the detector finds 99 %; it finds fewer at 160 pixels (98 %) and 96 pixels (93 %), and with a border of
+repeated or mirrored pixels (97 % and 98 % at 192).
 """
 
 import math
@@ -18,11 +18,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7
-from recipes.ferplus.corpus.releases import read_split
-from recipes.ferplus.corpus.votes import counted, majority_targets
-from recipes.ferplus.learning.views import predict
-from recipes.open.answers.answers import (
+from benchmarks.answers.figures import (
     Measured,
     answer_of,
     chosen,
@@ -31,6 +27,10 @@ from recipes.open.answers.answers import (
     row_of,
     with_progress,
 )
+from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7
+from recipes.ferplus.corpus.releases import read_split
+from recipes.ferplus.corpus.votes import counted, majority_targets
+from recipes.ferplus.learning.views import predict
 
 PROTOCOL = (
     "analyze, without words, on a video of one second of each image of FER2013Test on which the majority "
@@ -40,8 +40,8 @@ PROTOCOL = (
 WIDTH, HEIGHT, GREY = 320, 240, 128
 FACE = 192  # pixels to which an image is enlarged
 DRIFT = 6.0  # pixels from the middle
-FRAMES, RATE = 10, 10  # in all, and a second
-QUALITY = {"crf": "18", "preset": "veryfast"}  # of H.264; no loss that is visible
+FRAMES, RATE = 10, 10  # number of frames, frames per second
+QUALITY = {"crf": "18", "preset": "veryfast"}  # of H.264, without visible loss
 
 
 def measure(root: str, bundle: str, limit: int) -> dict[str, Any]:
@@ -66,8 +66,8 @@ def measure(root: str, bundle: str, limit: int) -> dict[str, Any]:
     return {"bundle": analyzer.bundle.version, "protocol": PROTOCOL, "rows": [row]}
 
 
-def moving(face: NDArray[numpy.uint8]) -> Iterator[NDArray[numpy.uint8]]:
-    """Yield the pictures (240, 320, 3) of a video in which a grey face (48, 48) drifts in a circle."""
+def drifting(face: NDArray[numpy.uint8]) -> Iterator[NDArray[numpy.uint8]]:
+    """Yield frames (240, 320, 3) in which a grey face (48, 48) drifts in a circle."""
     large = cv2.resize(face, (FACE, FACE), interpolation=cv2.INTER_CUBIC)
     for number in range(FRAMES):
         angle = 2 * math.pi * number / FRAMES
@@ -84,6 +84,6 @@ def write_video(path: Path, face: NDArray[numpy.uint8]) -> None:
         stream: Any = container.add_stream("libx264", rate=RATE, options=QUALITY)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.thread_count = 1  # the same file on every machine
-        for picture in moving(face):
+        for picture in drifting(face):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())

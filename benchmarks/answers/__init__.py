@@ -1,0 +1,1 @@
+"""Answers of `analyze` on held-out files."""

@@ -1,1 +1,0 @@
-"""Whole answers, with which the default bundle is measured."""
