@@ -78,9 +78,9 @@ SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
             *("accuracy", "uar", "macro_f1"),
         ),
     ),
-    "voice-open7-crnn": (
+    "voice-open7-whisper": (
         "the tone of a voice",
-        OPEN / "voice-open7-crnn.json",
+        OPEN / "voice-open7-whisper.json",
         of_voice,
     ),
     "text-open7-words": (

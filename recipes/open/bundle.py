@@ -11,7 +11,7 @@ from multimodal_fer.labels import OPEN7
 WEIGHTS = Path(__file__).parent.parent.parent / "weights"
 PARTS = {
     "face": "face-ferplus-seresnet",
-    "voice": "voice-open7-crnn",
+    "voice": "voice-open7-whisper",
     "text": "text-open7-words",
     "fusion": "fusion-open7",
 }

@@ -1,6 +1,6 @@
 """Export a finished run as a weights folder, calibrated on its validation split.
 
-    python -m recipes.open.export runs/voice-open7 weights/voice-open7-crnn
+    python -m recipes.open.export runs/voice-open7 weights/voice-open7-whisper
     python -m recipes.open.export runs/text-open7 weights/text-open7-words
     python -m recipes.open.export runs/fusion weights/fusion-open7
 
@@ -28,7 +28,7 @@ from recipes.open.voice import train as voice_train
 from recipes.open.voice.prepare import load_speech
 
 LICENCE = {
-    "voice": "CC BY-NC-SA 4.0, as RAVDESS and nEMO are",
+    "voice": "CC BY-NC-SA 4.0, as RAVDESS and nEMO are; started from Whisper tiny.en, MIT",
     "text": "research use; GoEmotions CC BY 4.0, Stack Overflow CC BY-SA, ISEAR research",
     "fusion": "research use, as its parts",
 }

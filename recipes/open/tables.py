@@ -24,7 +24,7 @@ from recipes.open.voice.train import VoiceTrainConfig
 
 WEIGHTS = ROOT / "weights"
 CARDS = Path(__file__).parent / "cards"
-VOICE, TEXT, FUSION = "voice-open7-crnn", "text-open7-words", "fusion-open7"
+VOICE, TEXT, FUSION = "voice-open7-whisper", "text-open7-words", "fusion-open7"
 
 # Networks over folds of speakers: result, title, published figure.
 FOLDED = (

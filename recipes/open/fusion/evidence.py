@@ -1,6 +1,6 @@
 """Write embeddings and scores of the voice or text network on labelled samples, clean and corrupted.
 
-    python -m recipes.open.fusion.evidence voice weights/voice-open7-crnn runs/speech runs/evidence
+    python -m recipes.open.fusion.evidence voice weights/voice-open7-whisper runs/speech runs/evidence
     python -m recipes.open.fusion.evidence text weights/text-open7-words FOLDER runs/evidence
 
 Writes `voice-PART.npz` or `text-PART.npz` for validation and test, to train and measure the fusion on.

@@ -1,7 +1,7 @@
 """Measure voice networks on held-out speakers, on clean and on corrupted sound.
 
     python -m recipes.open.voice.evaluate ravdess runs/speech runs/ravdess-0 runs/ravdess-1 ...
-    python -m recipes.open.voice.evaluate voice-open7-crnn runs/speech weights/voice-open7-crnn
+    python -m recipes.open.voice.evaluate voice-open7-whisper runs/speech weights/voice-open7-whisper
 
 Each run or weights folder is measured on its own test fold. The result holds the mean and standard deviation
 over the folds, and the figures of each corpus, gender and speaker. Corruptions of the test sound: `babble`,
