@@ -14,11 +14,15 @@ from conftest import ROOT
 from test_pretrained import save_text, save_voice
 from torch import nn
 
+from multimodal_fer.labels import OPEN7
 from multimodal_fer.layers.pointwise import Pointwise
 from multimodal_fer.models import MODELS, build
 
 ENCODERS = {"pretrained-voice": "wav2vec2-group", "pretrained-text": "bert"}
-EVIDENCE = {"embeddings": {"face": 8, "text": 8}, "part_labels": {"face": 7, "text": 7}}
+EVIDENCE = {
+    "embeddings": {"face": 8, "text": 8},
+    "part_labels": {"face": list(OPEN7), "text": list(OPEN7)},
+}
 NARROW = {
     "mini-xception": ([8, 8], [8, 16, 32]),
     "se-resnet": ([8, 8], [8, 16], [12, 12], [16, 16], [24, 16], [32, 16, 8]),
