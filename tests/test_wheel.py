@@ -1,4 +1,4 @@
-"""The wheel as it would be published: built, installed without a network, and used away from the checkout."""
+"""Test the wheel: built, installed without a network, and used outside the checkout."""
 
 import json
 import os
@@ -30,17 +30,17 @@ socket.socket.connect = socket.getaddrinfo = refuse
 """
 ASK = """
 import json, multimodal_fer
-from multimodal_fer import hub, registry
+from multimodal_fer.hub import loading, registry
 print(json.dumps({
     "file": multimodal_fer.__file__,
     "weights": str(registry.find_weights("open7")),
     "registered": len(registry.registered()),
-    "difference": hub.verify("open7"),
+    "difference": loading.verify("open7"),
 }))
 try:
     import socket
     socket.create_connection(("127.0.0.1", 9))
-    raise SystemExit("the network is there")
+    raise SystemExit("the network is available")
 except AssertionError:
     pass
 """
@@ -63,11 +63,11 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def scripts(wheel, tmp_path_factory) -> Path:
-    """Commands of an environment that holds the wheel alone.
+    """Return the scripts folder of an environment with only the wheel.
 
-    What the wheel depends on is not installed again (torch alone has hundreds of megabytes) but read from
-    the environment of these tests, by a `.pth` line behind the new one's own packages. A checkout that is
-    installed editable there does not come along, as `.pth` files of such a folder are not read.
+    Its dependencies are not installed again (torch alone has hundreds of megabytes) but found in the
+    environment of the tests through a `.pth` file. An editable checkout there is not found, because `.pth`
+    files of such a folder are ignored.
     """
     home = tmp_path_factory.mktemp("elsewhere") / "env"
     venv.create(home)
@@ -85,17 +85,17 @@ def scripts(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def away(tmp_path) -> dict:
-    """Another folder, and nothing in the surroundings that leads to the checkout."""
+    """Return another working directory, and environment variables without the checkout."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     kept.pop("MULTIMODAL_FER_WEIGHTS", None)
     return {"cwd": tmp_path, "env": kept | {"MULTIMODAL_FER_CACHE": str(tmp_path / "cache")}}
 
 
-def test_the_wheel_holds_package_weights_and_nothing_else(wheel):
+def test_the_wheel_holds_only_the_package_and_weights(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"multimodal_fer"}
     for file in (
-        "registry.json",
+        "hub/registry.json",
         "py.typed",
         "weights/open7/config.json",
         "weights/open7/README.md",
@@ -105,10 +105,10 @@ def test_the_wheel_holds_package_weights_and_nothing_else(wheel):
 
 
 def test_the_installed_wheel_finds_its_own_weights(scripts, away):
-    told = json.loads(run(scripts / "python", "-c", ASK, **away))
-    assert Path(told["file"]).is_relative_to(scripts.parent)
-    assert Path(told["weights"]) == Path(told["file"]).parent / "weights" / "open7"
-    assert told["registered"] >= 0 and told["difference"] < 1e-3
+    printed = json.loads(run(scripts / "python", "-c", ASK, **away))
+    assert Path(printed["file"]).is_relative_to(scripts.parent)
+    assert Path(printed["weights"]) == Path(printed["file"]).parent / "weights" / "open7"
+    assert printed["registered"] >= 0 and printed["difference"] < 1e-3
 
 
 def test_the_installed_command_analyses_the_sample(scripts, away):

@@ -1,4 +1,4 @@
-"""`python -m multimodal_fer.cli` is the command `multimodal-fer`."""
+"""Run the command `multimodal-fer` with `python -m multimodal_fer.cli`."""
 
 from multimodal_fer.cli.commands import app
 

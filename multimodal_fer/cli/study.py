@@ -1,4 +1,4 @@
-"""The verb `study`: a folder of sessions in, a folder of answers, reports and tables out."""
+"""The command `study`: analyse a folder of sessions."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,37 +7,34 @@ import typer
 
 from multimodal_fer.cli.options import (
     FAILED,
-    INTERRUPTED,
     Bundle,
     Device,
     Engine,
     Face,
     FrameRate,
     Language,
+    NoFaces,
+    Quiet,
     SpeechModel,
+    explained,
+    face_choice,
     say,
-    say_error,
+    sayer,
 )
-from multimodal_fer.errors import MultimodalFerError
 
 LISTED = 50  # problems that are printed; errors.csv has all
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
-    app.command()(study)
-
-
 def study(
     folder: Annotated[
-        Path, typer.Argument(help="Sessions: video, audio and .txt answers, in subfolders as well.")
+        Path, typer.Argument(help="Sessions: video, audio and .txt files, also in subfolders.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all results.")],
     participants: Annotated[
         Path | None,
         typer.Option(
             help="CSV with the columns file, participant, task and any others; "
-            "default: by names such as P03_checkout.mp4."
+            "default: from names such as P03_checkout.mp4."
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own models.")] = 1,
@@ -52,25 +49,23 @@ def study(
     frame_rate: FrameRate = 5.0,
     face: Face = "largest",
     device: Device = "auto",
-    no_faces: Annotated[
-        bool, typer.Option("--no-faces", help="Put no pictures of faces into the reports.")
-    ] = False,
+    no_faces: NoFaces = False,
     video: Annotated[
-        bool, typer.Option("--video", help="Write videos with boxes, emotions and words as well.")
+        bool, typer.Option("--video", help="Also write videos with face boxes, emotions and words.")
     ] = False,
     limit_errors: Annotated[
-        int | None, typer.Option(min=0, help="End when more files than this have failed.")
+        int | None, typer.Option(min=0, help="Stop when more files than this have failed.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Analyse a folder of sessions; run again after an interruption, it goes on where it was."""
+    """Analyse a folder of sessions; after an interruption the same command continues."""
     from multimodal_fer.study import run_study
     from multimodal_fer.study.workers.cluster import Cluster
     from multimodal_fer.study.workers.local import run_local
 
     if no_faces and video:
-        raise typer.BadParameter("an annotated video shows faces: give --no-faces or --video")
-    try:
+        raise typer.BadParameter("annotated videos show faces: give either --no-faces or --video")
+    with explained("interrupted; finished results are kept; run the same command to continue"):
         outcome = run_study(
             folder,
             out,
@@ -85,18 +80,12 @@ def study(
             engine=engine,
             language=language,
             frame_rate=frame_rate,
-            face=int(face) if face.isdecimal() else face,
+            face=face_choice(face),
             device=device,
-            say=(lambda _: None) if quiet else say,
+            say=sayer(quiet),
         )
-    except MultimodalFerError as error:
-        say_error(error)
-        raise typer.Exit(FAILED) from None
-    except KeyboardInterrupt:
-        say("interrupted; answers that were finished are kept: run the same command to go on")
-        raise typer.Exit(INTERRUPTED) from None
     if outcome.problems:
-        say(f"{len(outcome.problems)} without an answer, as in errors.csv:")
+        say(f"{len(outcome.problems)} problems, also listed in errors.csv:")
         for problem in outcome.problems[:LISTED]:
             say(f"  {problem.file}: {problem.reason}")
     print(outcome.index)

@@ -13,11 +13,11 @@ from multimodal_fer.errors import MultimodalFerError
 if TYPE_CHECKING:
     from multimodal_fer.hub.publishing import PublishPlan
 
-weights = typer.Typer(no_args_is_help=True, help="The weights that can be loaded here.")
+weights = typer.Typer(no_args_is_help=True, help="List and verify weights.")
 
 
 class Gating(StrEnum):
-    """Who lets people in: the hub, the owner, or there is no gate."""
+    """Access to published weights: granted by the hub, by the owner, or without a request."""
 
     AUTO = "auto"
     MANUAL = "manual"
@@ -32,19 +32,21 @@ def register(app: typer.Typer) -> None:
 
 
 def publish(
-    folder: Annotated[Path, typer.Argument(help="A model's folder, or a bundle's.")],
-    repo: Annotated[str, typer.Option(help="Where to: OWNER/NAME on the hub.")],
-    private: Annotated[bool, typer.Option("--private", help="Visible to its owner only.")] = False,
+    folder: Annotated[Path, typer.Argument(help="Folder of a model or a bundle.")],
+    repo: Annotated[str, typer.Option(help="Repository on the hub: OWNER/NAME.")],
+    private: Annotated[bool, typer.Option("--private", help="Visible only to the owner.")] = False,
     gated: Annotated[
         Gating | None,
-        typer.Option(help="Who lets people in; default: manual for weights of IEMOCAP, else no."),
+        typer.Option(
+            help="Who grants access; default: manual for weights trained on IEMOCAP, else no."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and ask no hub.")
+        bool, typer.Option("--dry-run", help="Show the plan without a network.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before publishing.")] = False,
 ) -> None:
-    """Publish weights on a model hub, complete and verified, or not at all."""
+    """Publish complete and verified weights on a model hub."""
     from multimodal_fer.hub import publishing
 
     gate = {Gating.NO: False, Gating.AUTO: "auto", Gating.MANUAL: "manual", None: None}[gated]
@@ -61,23 +63,23 @@ def publish(
 
 
 def somebody_is_there() -> bool:
-    """Whether a question would be seen."""
+    """Return whether a question can be answered."""
     return sys.stdin.isatty()
 
 
 def show_plan(planned: "PublishPlan") -> None:
-    """What would be published, for people, and what forbids it."""
+    """Print the files that would be published and the problems that prevent it."""
     gate = f"gated ({planned.gated})" if planned.gated else "not gated"
     print(
         f"{planned.folder} → {planned.repo}, {'private' if planned.private else 'public'}, {gate}"
     )
     for file in planned.files:
         print(f"  {file.size:>12,} bytes  {file.path}")
-    print(f"  {sum(file.size for file in planned.files):>12,} bytes  in all")
+    print(f"  {sum(file.size for file in planned.files):>12,} bytes  in total")
     print(f"licence: {planned.licence or 'missing'}")
     print(f"sha256: {planned.sha256}")
     for problem in planned.problems:
-        print(f"missing or wrong: {problem}")
+        print(f"problem: {problem}")
     if planned.problems:
         print(f"cannot be published: {len(planned.problems)} problems")
 
@@ -88,10 +90,11 @@ def fetch(
         str | None, typer.Option(help="Commit, branch or tag; default: main.")
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(help="What the content must be, as an earlier fetch printed it.")
+        str | None,
+        typer.Option(help="Expected sha256 of the content, as printed by an earlier fetch."),
     ] = None,
 ) -> None:
-    """Fetch published weights into the cache, and say what to pin them with."""
+    """Download published weights into the cache; print folder, revision and sha256."""
     from multimodal_fer.hub import downloading
 
     with explained():
@@ -103,14 +106,14 @@ def fetch(
 
 @weights.command("list")
 def show_weights() -> None:
-    """Show what can be loaded, where it lies, its labels and its size."""
+    """List all weights with folder, labels and size."""
     from multimodal_fer.hub import registry
     from multimodal_fer.hub.weights_folder import in_words, part_folders, read_config
 
     with explained():
         for name, place in registry.known_weights().items():
             if isinstance(place, registry.Pin):
-                print(f"{name}: published as {place.repo}, fetched when it is asked for\n")
+                print(f"{name}: published as {place.repo}, downloaded when first used\n")
                 continue
             try:
                 config = read_config(place)
@@ -119,44 +122,35 @@ def show_weights() -> None:
             except MultimodalFerError as error:
                 print(f"{name}: cannot be loaded: {error}\n")
                 continue
-            kind = (
-                f"bundle of {', '.join(parts)}"
-                if parts
-                else f"model for {config.get('modality', 'unknown')}"
-            )
-            print(f"{name}: {kind}, {size}\n  {place}\n  labels: {_labels(config)}\n")
+            model = f"model for {config.get('modality', 'unknown')}"
+            kind = f"bundle of {', '.join(parts)}" if parts else model
+            labels = config.get("labels") or config.get("settings", {}).get("labels", [])
+            print(f"{name}: {kind}, {size}\n  {place}\n  labels: {', '.join(map(str, labels))}\n")
 
 
 def _size(folder: Path) -> int:
     from multimodal_fer.hub.weights_folder import TRAVELS
 
-    paths = [folder / name for name in TRAVELS]
-    return sum(path.stat().st_size for path in paths if path.is_file())
-
-
-def _labels(config: dict) -> str:
-    labels = config.get("labels") or config.get("settings", {}).get("labels", [])
-    return ", ".join(map(str, labels))
+    return sum((folder / name).stat().st_size for name in TRAVELS if (folder / name).is_file())
 
 
 @weights.command("verify")
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Names, folders, or OWNER/NAME; default: all that are here."),
+        typer.Argument(help="Names, folders, or OWNER/NAME; default: all on this machine."),
     ] = None,
 ) -> None:
-    """Compare bundles with the hashes they pin, and answers with those stored beside the weights."""
+    """Verify weights by their sha256 and their reference outputs."""
     from multimodal_fer.hub import loading, registry
 
     failed = 0
     with explained():
-        here = registry.known_weights()
-        chosen = names or [name for name, place in here.items() if isinstance(place, Path)]
-        for name in chosen:
+        known = registry.known_weights()
+        for name in names or [name for name, place in known.items() if isinstance(place, Path)]:
             try:
                 difference = loading.verify(name)
-                print(f"{name}: as saved, largest difference of a logit {difference:.1g}")
+                print(f"{name}: verified, largest difference of a logit {difference:.1g}")
             except MultimodalFerError as error:
                 failed += 1
                 print(f"{name}: FAILED: {error}")

@@ -1,1 +1,1 @@
-"""Weights: load, verify, find, fetch, publish, export."""
+"""Load, verify, find, download, publish and export weights."""

@@ -1,7 +1,4 @@
-"""Model cards: read, found complete or not, and written as the pages of a model hub read them.
-
-A card is Markdown under front matter in YAML. Needs the extra `hub`, which brings a reader of YAML.
-"""
+"""Read, check and write model cards: Markdown below front matter in YAML (extra `hub`)."""
 
 import math
 import re
@@ -17,9 +14,9 @@ KEYS = ("license", "library_name", "tags")
 SECTIONS = ("Data and terms", "Limits", "Not for", "Figures")
 FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 HEADING = re.compile(r"^## +(.+?) *$", re.MULTILINE)
-FIGURE = re.compile(r"^\|.*\d", re.MULTILINE)  # a row of a table with a number in it
+FIGURE = re.compile(r"^\|.*\d", re.MULTILINE)  # a table row with a number
 
-# The names under which hubs sort figures and tasks.
+# The names that model hubs use for metrics and tasks.
 METRICS = {
     "accuracy": "accuracy",
     "wa": "accuracy",
@@ -38,7 +35,7 @@ OTHER_TASK = "emotion-recognition"
 
 @dataclass(frozen=True)
 class Card:
-    """A card that was read; both are empty where it is missing or has no front matter."""
+    """A model card; without metadata and body if the file is missing or has no front matter."""
 
     path: Path
     metadata: Mapping[str, Any] = field(default_factory=dict)  # the front matter
@@ -46,19 +43,19 @@ class Card:
 
     @cached_property
     def sections(self) -> dict[str, str]:
-        """The text under each heading of the second level, by its heading in small letters."""
+        """Return the text below each heading of level two, by the heading in lower case."""
         pieces = HEADING.split(self.body)
         titles = (title.lower() for title in pieces[1::2])
         return dict(zip(titles, (text.strip() for text in pieces[2::2]), strict=True))
 
     @property
     def has_figures(self) -> bool:
-        """Whether a table of figures stands where it should."""
+        """Return whether the section on figures has a table with numbers."""
         return FIGURE.search(self.sections.get("figures", "")) is not None
 
 
 def read_card(path: Path) -> Card:
-    """Read a card. One that cannot be read is empty, and `card_problems` says so."""
+    """Read a card; a file that cannot be read gives an empty card, which `card_problems` reports."""
     import yaml
 
     try:
@@ -70,7 +67,7 @@ def read_card(path: Path) -> Card:
 
 
 def card_problems(card: Card) -> Iterator[str]:
-    """What a card lacks to be published, as sentences."""
+    """Yield a sentence for everything that a card lacks to be published."""
     if not card.metadata:
         yield f"{card.path}: expected a card with front matter between lines of '---', found none; write it"
         return
@@ -78,20 +75,20 @@ def card_problems(card: Card) -> Iterator[str]:
         if not card.metadata.get(key):
             yield f"{card.path}: the front matter lacks {key}; add it"
     if card.metadata.get("license") == "other" and not card.metadata.get("license_name"):
-        yield f"{card.path}: license is 'other' and needs a license_name beside it; add it"
+        yield f"{card.path}: license is 'other', which needs a license_name; add it"
     for title in SECTIONS:
         if not card.sections.get(title.lower()):
             yield f"{card.path}: the section '## {title}' is missing or empty; write it"
 
 
 def results_of(config: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """`results` of a config: what was measured on → name of the figure → value; empty where there are none.
+    """Return `results` of a config: data set → metric → value; empty if there are none.
 
-    Raises `ValueError` where it is something else.
+    Raises `ValueError` for any other form.
     """
     results = config.get("results", {})
     if not isinstance(results, dict) or not all(isinstance(row, dict) for row in results.values()):
-        raise ValueError(f"{CONFIG}: expected 'results' as {{measured on: {{figure: value}}}}")
+        raise ValueError(f"{CONFIG}: expected 'results' as {{data set: {{metric: value}}}}")
     for title, figures in results.items():
         for name, value in figures.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -103,20 +100,16 @@ def results_of(config: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def model_index(name: str, card: Card, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The results of a config as hub pages read them; empty where there are none."""
+    """Return the results of a config as front matter that hub pages show; empty if there are none."""
     task = card.metadata.get("pipeline_tag") or TASKS.get(config.get("modality", ""), OTHER_TASK)
     results = [
         {
             "task": {"type": task},
-            # Not the id of a data set on a hub: most corpora have none, and copies are not linked.
+            # No identifier of a data set on a hub: most corpora have none, and copies are not linked.
             "dataset": {"type": re.sub(r"[^a-z0-9]+", "-", title.lower()), "name": title},
             "metrics": [
-                {
-                    "type": METRICS.get(figure.lower(), figure.lower()),
-                    "name": figure,
-                    "value": value,
-                }
-                for figure, value in figures.items()
+                {"type": METRICS.get(key.lower(), key.lower()), "name": key, "value": value}
+                for key, value in figures.items()
             ],
         }
         for title, figures in results_of(config).items()
@@ -124,12 +117,12 @@ def model_index(name: str, card: Card, config: Mapping[str, Any]) -> dict[str, A
     return {"model-index": [{"name": name, "results": results}]} if results else {}
 
 
-def write_card(card: Card, metadata: Mapping[str, Any], inside: Sequence[str] = ()) -> str:
-    """The text of a card with other front matter; links to folders beside it lead to those `inside` it."""
+def write_card(card: Card, metadata: Mapping[str, Any], parts: Sequence[str] = ()) -> str:
+    """Return the text of a card with new front matter; links to folders of `parts` become links inside."""
     import yaml
 
     body = card.body
-    for folder in inside:
+    for folder in parts:
         body = body.replace(f"](../{folder}/", f"]({folder}/")
     front = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=100)
     return f"---\n{front}---\n{body}"

@@ -1,13 +1,12 @@
-"""Weights that others released as Keras HDF5 files, loaded into this package's networks.
+"""Load published Keras HDF5 weights into the networks of this package (extra `keras`).
 
     python -m multimodal_fer.hub.keras_weights FILE.hdf5 NETWORK OUT_FOLDER
 
-writes a weights folder as `hub` reads it; NETWORK is mini-xception, arriaga-sequential or deepface.
-Needs the extra `keras` (h5py).
+writes a weights folder. NETWORK is mini-xception, arriaga-sequential or deepface.
 
-Such a file lists its layers in order, and for each layer its arrays, below `model_weights` (a saved model)
-or at the top (saved weights). Arrays are matched by that order, each by its role and shape. Only numbers
-are read: nothing in the file is executed, and its own description of the network is not looked at.
+A file lists its layers and the arrays of each layer in order, below `model_weights` (a saved model) or at the
+top (saved weights). Arrays are matched in that order and compared by role and shape. Only numbers are read:
+nothing in the file is executed, and its description of the network is ignored.
 """
 
 import os
@@ -31,10 +30,10 @@ from multimodal_fer.utils.files import file_hash
 
 NETWORKS = ("mini-xception", "arriaga-sequential", "deepface")
 
-# Theano turned its kernels round; files of Keras 1 do not say who wrote them.
+# Theano mirrors its kernels; files of Keras 1 do not name their backend.
 BACKENDS = ("tensorflow", "torch", "jax")
 
-# What is known of released files, by their sha256; of others only the publisher can tell.
+# Origin of known files, by sha256.
 RELEASED = {
     "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e": {
         "trained_on": "FER2013 Training, 28,709 images; epoch chosen on PublicTest and PrivateTest",
@@ -47,21 +46,21 @@ UNKNOWN = {"trained_on": "not stated in the file", "licence": "ask the file's pu
 
 @dataclass(frozen=True)
 class Slot:
-    """A tensor of ours and the array of Keras that belongs in it."""
+    """A tensor of a network and the Keras array that belongs in it."""
 
     tensor: Tensor
-    role: str  # how the array's name ends
-    axes: tuple[int, ...]  # for each of our axes, its place in Keras's shape
+    role: str  # the end of the array's name
+    axes: tuple[int, ...]  # of the Keras array, in the order of the tensor's axes
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape that the array has in Keras."""
+        """Return the shape of the Keras array."""
         return tuple(self.tensor.shape[self.axes.index(axis)] for axis in range(len(self.axes)))
 
 
 @dataclass(frozen=True)
 class FileLayer:
-    """A layer of the file: its name, and its arrays (h5py datasets) by their names, in order."""
+    """A layer of the file: its name, and its arrays (h5py datasets) by name, in order."""
 
     name: str
     arrays: Mapping[str, Any]
@@ -71,9 +70,9 @@ class FileLayer:
 
 
 def load_keras(path: str | os.PathLike[str], name: str) -> FaceNetwork:
-    """Network `name` with the weights of a Keras HDF5 file, in eval mode.
+    """Return network `name` with the weights of a Keras HDF5 file, in eval mode.
 
-    Raises `WeightsError` for a file that is not HDF5, not Keras's, or of another architecture.
+    Raises `WeightsError` if the file is not HDF5, not from Keras, or of another architecture.
     """
     if name not in NETWORKS:
         raise WeightsError(f"no Keras layout known for {name!r}; known: {', '.join(NETWORKS)}")
@@ -87,21 +86,17 @@ def load_keras(path: str | os.PathLike[str], name: str) -> FaceNetwork:
 
 
 def convert(path: str | os.PathLike[str], name: str, folder: str | os.PathLike[str]) -> None:
-    """Write a weights folder from a Keras file, with what is known of the file's origin."""
+    """Write a weights folder from a Keras file, with the file's origin if it is known."""
     network = load_keras(path, name)
     digest = file_hash(Path(path))
     about = RELEASED.get(digest, {**UNKNOWN, "source": Path(path).name})
-    loading.save_model(
-        folder, name, network, {"modality": "face", **about, "source_sha256": digest}
-    )
+    about = {"modality": "face", **about, "source_sha256": digest}
+    loading.save_model(folder, name, network, about)
     print(f"written: {folder}")
 
 
-# ------------------------------------------------------------------------------ what we expect
-
-
 def keras_layers(network: FaceNetwork) -> list[list[Slot]]:
-    """The slots of each layer that has weights, in the order in which Keras lists the layers."""
+    """Return the slots of each layer with weights, in the order in which Keras lists the layers."""
     layers: list[list[Slot]] = []
     for module in in_keras_order(network):
         slots = module_slots(module)
@@ -113,19 +108,21 @@ def keras_layers(network: FaceNetwork) -> list[list[Slot]]:
 
 
 def in_keras_order(network: FaceNetwork) -> Iterator[nn.Module]:
-    """The innermost modules, as far from the input as Keras counts: a shortcut follows its main path."""
+    """Yield the innermost modules in the order of Keras: a shortcut follows its main path."""
     for stage in network.stages.children():
         if isinstance(stage, XceptionModule):
             yield from (*stage.body, *stage.shortcut)
         else:
             yield stage
-    if isinstance(network, DeepFaceNet):  # Keras flattens channels last, but its last map is 1x1
+    if isinstance(
+        network, DeepFaceNet
+    ):  # channels-last flattening is no problem: the last map is 1x1
         yield from network.dense
     yield network.get_submodule("head")
 
 
 def module_slots(module: nn.Module) -> list[Slot]:
-    """A module's tensors in the order in which Keras keeps them; none for a module without weights."""
+    """Return the slots of one module in the order of Keras; none for a module without weights."""
     if isinstance(module, nn.BatchNorm2d):
         names = ("weight", "bias", "running_mean", "running_var")
         roles = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -143,16 +140,15 @@ def module_slots(module: nn.Module) -> list[Slot]:
     return [kernel] if module.bias is None else [kernel, Slot(module.bias, "bias", (0,))]
 
 
-# ------------------------------------------------------------------------------ what the file has
-
-
 @contextmanager
 def open_file(path: Path) -> Iterator[Any]:
-    """The file as h5py opens it; what goes wrong in reading becomes a sentence."""
+    """Yield the file opened with h5py; raise `WeightsError` if it cannot be read."""
     try:
         import h5py
     except ImportError:
-        raise WeightsError("reading it needs h5py; pip install 'multimodal_fer[keras]'") from None
+        raise WeightsError(
+            "reading Keras weights needs h5py; pip install 'multimodal_fer[keras]'"
+        ) from None
     if not path.is_file():
         raise WeightsError("there is no such file")
     if not h5py.is_hdf5(path):
@@ -167,14 +163,14 @@ def open_file(path: Path) -> Iterator[Any]:
 
 
 def file_layers(file: Any) -> list[FileLayer]:
-    """The layers that have arrays, in the file's order. The arrays are not read yet."""
+    """Return the layers with arrays in the order of the file, without reading the arrays."""
     top = file.get("model_weights", file)
     try:
         layers = [FileLayer(name, named_arrays(top[name])) for name in texts(top, "layer_names")]
     except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise WeightsError(
-            f"is not laid out as Keras lays out .h5 files ({error}); if Keras 3 wrote it as "
-            ".weights.h5, load it there and save the whole model under a name that ends in .h5"
+            f"does not have the layout of Keras .h5 files ({error}); if it is a .weights.h5 file of "
+            "Keras 3, load it there and save the whole model under a name that ends in .h5"
         ) from None
     backend = text(top.attrs.get("backend", "none"))
     if backend not in BACKENDS:
@@ -186,38 +182,35 @@ def file_layers(file: Any) -> list[FileLayer]:
 
 
 def named_arrays(group: Any) -> dict[str, Any]:
-    """A layer's datasets by their names, in Keras's order."""
+    """Return the datasets of a layer by name, in the order of Keras."""
     arrays = {name: group[name] for name in texts(group, "weight_names")}
     for name, array in arrays.items():
         if not hasattr(array, "shape"):
-            raise TypeError(f"{name} is no array")
+            raise TypeError(f"{name} is not an array")
     return arrays
 
 
 def text(value: Any) -> str:
-    """An HDF5 attribute's text, which older h5py hands out as bytes."""
+    """Return an HDF5 attribute as text; older versions of h5py return bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def texts(group: Any, attribute: str) -> list[str]:
-    """An attribute that is a list of names."""
+    """Return an attribute that is a list of names."""
     return [text(value) for value in group.attrs[attribute]]
 
 
-# ------------------------------------------------------------------------------ the one into the other
-
-
 def fill(layers: list[list[Slot]], found: list[FileLayer], name: str) -> None:
-    """Copy the file's arrays into the slots, once all of them are known to fit."""
+    """Copy the arrays of the file into the slots, after checking that all of them fit."""
     if len(layers) != len(found):
         raise WeightsError(
-            f"is no {name}: expected {len(layers)} layers with weights, found {len(found)}"
+            f"is not {name}: expected {len(layers)} layers with weights, found {len(found)}"
         )
     for number, (slots, layer) in enumerate(zip(layers, found, strict=True), 1):
         if not fits(slots, layer):
             expected = ", ".join(f"{slot.role} {slot.shape}" for slot in slots)
             raise WeightsError(
-                f"is no {name}: in layer {number} of {len(found)} with weights, {layer.name!r}, "
+                f"is not {name}: in layer {number} of {len(found)} with weights, {layer.name!r}, "
                 f"expected {expected}, found {layer}"
             )
     with torch.no_grad():
@@ -228,7 +221,7 @@ def fill(layers: list[list[Slot]], found: list[FileLayer], name: str) -> None:
 
 
 def fits(slots: list[Slot], layer: FileLayer) -> bool:
-    """Whether a layer has the arrays that are expected, in number, role, shape and kind of number."""
+    """Return whether a layer has the expected arrays, in number, role, shape and type."""
     return len(slots) == len(layer.arrays) and all(
         role(key).endswith(slot.role) and array.shape == slot.shape and array.dtype.kind == "f"
         for slot, (key, array) in zip(slots, layer.arrays.items(), strict=True)
@@ -236,7 +229,7 @@ def fits(slots: list[Slot], layer: FileLayer) -> bool:
 
 
 def role(name: str) -> str:
-    """`kernel` of `conv2d_1/kernel:0`."""
+    """Return `kernel` for `conv2d_1/kernel:0`."""
     return name.rsplit("/", 1)[-1].split(":")[0]
 
 

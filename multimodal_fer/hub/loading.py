@@ -1,8 +1,8 @@
-"""Load, verify and save weights. A model is a folder: model.safetensors, config.json, golden.json, and
-vocabulary.txt where it reads words. A bundle is a config.json that pins such folders beside it.
+"""Load, verify and save weights.
 
-Loading executes nothing from the folder: tensors come from safetensors, the network from this package. What a
-folder claims is compared with what it holds before memory is taken for it.
+A model is a folder: model.safetensors, config.json, golden.json (reference outputs) and, for networks of
+words, vocabulary.txt. A bundle is a config.json that pins such folders beside it. Loading executes nothing
+from the folder. Sizes in a config are compared with the file before memory is allocated.
 """
 
 import json
@@ -24,7 +24,7 @@ from multimodal_fer.fusion.late_attention import LateAttention
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.hub.weights_folder import (
     CONFIG,
-    GOLDEN,
+    REFERENCE,
     VOCABULARY,
     WEIGHTS,
     part_folders,
@@ -41,16 +41,20 @@ from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.utils.files import file_hash, write_json
 
 DEFAULT_BUNDLE = "open7"
-LARGEST = {"input_size": 1024, "padded_length": 1024}  # settings that no tensor's shape shows
-KINDS = {"face": FaceNetwork, "fusion": LateAttention}  # of parts that only such can be
-GOLDEN_TOLERANCE = 1e-3  # of a logit; processors differ in the last bits of a sum
+LIMITS = {
+    "temperature": (1e-3, 1e3),
+    "input_size": (1, 1024),
+    "padded_length": (1, 1024),
+}  # of settings
+KINDS = {"face": FaceNetwork, "fusion": LateAttention}  # required classes of parts
+GOLDEN_TOLERANCE = 1e-3  # of a logit; processors round sums differently
 STORED = torch.float16  # halves the files; figures in the cards are those of the rounded weights
 
 
 def load_bundle(
     name: str | os.PathLike[str] = DEFAULT_BUNDLE, revision: str | None = None
 ) -> Bundle:
-    """Load a bundle and its parts, each compared with the hash that the bundle pins.
+    """Load a bundle and its parts, after comparing each file with the sha256 that the bundle pins.
 
     Parameters
     ----------
@@ -65,49 +69,45 @@ def load_bundle(
     config = read_config(folder)
     labels, unsure_below, parts = _bundle_settings(folder, config)
     loaded = {part: _load_part(folder.parent, part, pinned) for part, pinned in parts.items()}
-    digest = file_hash(folder / CONFIG)
-    bundle = Bundle(folder.name, digest, labels, unsure_below, **loaded)
-    _check_labels(folder, bundle)
-    if bundle.fusion is not None:
-        _check_fusion(folder, bundle, parts)
+    bundle = Bundle(folder.name, file_hash(folder / CONFIG), labels, unsure_below, **loaded)
+    if bundle.fusion is None:
+        _check_labels(folder, bundle)
+    else:
+        _check_fusion(folder, bundle, bundle.fusion, parts)
     return bundle
 
 
 def _check_labels(folder: Path, bundle: Bundle) -> None:
-    """Refuse a bundle in which the scores of a part have no place in the answer."""
-    if bundle.fusion is not None:
-        found = bundle.fusion.config.labels
-        if set(found) != set(bundle.labels):
-            raise WeightsError(
-                f"{folder}: its fusion answers with {', '.join(found)}, the bundle with "
-                f"{', '.join(bundle.labels)}; save the bundle again with a fusion that fits"
-            )
-        return
+    """Raise if a label of a part cannot be mapped to one of the bundle."""
     for modality, own in bundle.part_labels.items():
         try:
             map_labels(own, bundle.labels)
         except KeyError as error:
             raise WeightsError(
-                f"{folder}: its part {modality} answers with {error}, which is none of the bundle's "
-                f"labels ({', '.join(bundle.labels)}) and counts as none of them; a fusion or other "
-                "labels are needed"
+                f"{folder}: its part {modality} answers with {error}, which is not a label of the bundle "
+                f"({', '.join(bundle.labels)}) and cannot be mapped to one; add a fusion or change the labels"
             ) from None
 
 
-def _check_fusion(folder: Path, bundle: Bundle, pinned: Mapping[str, Any]) -> None:
-    """Refuse a fusion that has learnt from other parts than those that the bundle holds."""
-    assert bundle.fusion is not None
-    learnt_from = read_config(folder.parent / pinned["fusion"]["model"]).get("parts", {})
-    for modality in bundle.fusion.modalities:
-        own = bundle.part_labels.get(modality)
-        expected = bundle.fusion.config.part_labels[modality]
-        if own is not None and set(own) != set(expected):
+def _check_fusion(
+    folder: Path, bundle: Bundle, fusion: LateAttention, pinned: Mapping[str, Any]
+) -> None:
+    """Raise if the fusion has other labels than the bundle, or was trained with other parts."""
+    if set(fusion.config.labels) != set(bundle.labels):
+        raise WeightsError(
+            f"{folder}: the fusion has the labels {', '.join(fusion.config.labels)}, the bundle has "
+            f"{', '.join(bundle.labels)}; save the bundle again with a fusion for its labels"
+        )
+    trained_with = read_config(folder.parent / pinned["fusion"]["model"]).get("parts", {})
+    for modality in set(fusion.modalities) & set(bundle.part_labels):
+        own, expected = bundle.part_labels[modality], fusion.config.part_labels[modality]
+        if set(own) != set(expected):
             raise WeightsError(
-                f"{folder}: its fusion expects a part {modality} with the labels {', '.join(expected)}, "
+                f"{folder}: the fusion expects a part {modality} with the labels {', '.join(expected)}, "
                 f"found {', '.join(own)}; train the fusion on this part"
             )
-        digest = learnt_from.get(modality)
-        if own is not None and digest is not None and pinned[modality]["files"][WEIGHTS] != digest:
+        digest = pinned[modality]["files"][WEIGHTS]
+        if trained_with.get(modality) not in (None, digest):
             raise WeightsError(
                 f"{folder}: its fusion has learnt from other weights of the part {modality} than "
                 f"{pinned[modality]['model']}; train the fusion on this part"
@@ -117,12 +117,12 @@ def _check_fusion(folder: Path, bundle: Bundle, pinned: Mapping[str, Any]) -> No
 def _bundle_settings(
     folder: Path, config: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], float, dict[str, Any]]:
-    """Labels, threshold and parts of a bundle, once they are seen to be such."""
+    """Return the labels, `unsure_below` and the parts of a bundle; raise if the config has none."""
     try:
         labels, unsure_below, parts = config["labels"], config["unsure_below"], config["parts"]
     except KeyError as error:
-        raise WeightsError(f"{folder / CONFIG}: is no bundle, it lacks {error}") from None
-    part_folders(config, folder / CONFIG)  # names that lead nowhere else
+        raise WeightsError(f"{folder / CONFIG}: is not a bundle, it lacks {error}") from None
+    part_folders(config, folder / CONFIG)  # checks the names
     unknown = sorted(set(parts) - {*MODALITIES, "fusion"})
     if unknown:
         raise WeightsError(f"{folder}: this version cannot use the parts {unknown}; update it")
@@ -136,23 +136,25 @@ def _bundle_settings(
 
 
 def _load_part(beside: Path, modality: str, pinned: Mapping[str, Any]) -> Any:
-    """A part that lies beside its bundle, once each of its files is seen to be the pinned one."""
+    """Load a part beside its bundle, after comparing each of its files with the pinned sha256."""
     folder, files = beside / pinned["model"], pinned["files"]
     for file in (WEIGHTS, CONFIG, VOCABULARY) if modality == "text" else (WEIGHTS, CONFIG):
         if file not in files:
             raise WeightsError(f"{folder}: the bundle does not pin {file}")
     for file, expected in files.items():
-        check_hash(weights_file(folder, file), expected)
+        path = weights_file(folder, file)
+        if (found := file_hash(path)) != expected:
+            raise WeightsError(f"{path}: expected sha256 {expected}, found {found}; copy it again")
     network = load_reader(folder) if modality == "text" else load_model(folder)
     if not isinstance(network, KINDS.get(modality, object)):
         raise WeightsError(
-            f"{folder}: is no network for the part {modality}; save the bundle again with one that is"
+            f"{folder}: is not a network for the part {modality}; save the bundle again with one that is"
         )
     return network
 
 
 def load_reader(name: str | os.PathLike[str], revision: str | None = None) -> Reader:
-    """A text network with its vocabulary; found as `load_bundle` finds bundles."""
+    """Load a text network with its vocabulary; for arguments and errors see `load_bundle`."""
     folder = find_weights(name, revision)
     network = load_model(folder)
     try:
@@ -167,15 +169,15 @@ def load_reader(name: str | os.PathLike[str], revision: str | None = None) -> Re
 
 
 def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any:
-    """Build the network that config.json names and fill it, strictly; returned in eval mode.
+    """Load the network that config.json names, strictly; returned in eval mode.
 
-    Found as `load_bundle` finds bundles; raises the same.
+    For arguments and errors see `load_bundle`.
     """
     folder = find_weights(name, revision)
     config = read_config(folder)
     if "model" not in config:
         raise WeightsError(
-            f"{folder / CONFIG}: is no model, it lacks 'model'; a bundle is for load_bundle"
+            f"{folder / CONFIG}: is not a model, it lacks 'model'; load bundles with load_bundle"
         )
     model_name, settings = _model_settings(folder, config)
     path = weights_file(folder, WEIGHTS)
@@ -186,30 +188,25 @@ def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any
         model.load_state_dict({key: value.float() for key, value in tensors.items()})
     except (SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path}: does not fit its config.json ({error})") from None
-    spoilt = [key for key, value in model.state_dict().items() if not value.isfinite().all()]
-    if spoilt:
+    broken = [key for key, value in model.state_dict().items() if not value.isfinite().all()]
+    if broken:
         raise WeightsError(
-            f"{path}: {spoilt[0]} holds NaN or infinity; train or save the weights again"
+            f"{path}: {broken[0]} holds NaN or infinity; train or save the weights again"
         )
     return model.eval()
 
 
 def _model_settings(folder: Path, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """A model's name and settings, as far as their sense does not depend on the model."""
+    """Return the name and settings of a model, after the checks that apply to every model."""
     name, settings = config["model"], config.get("settings")
     if not isinstance(name, str) or not isinstance(settings, dict):
         raise WeightsError(
-            f"{folder / CONFIG}: expected a model's name and its settings; save the weights again"
+            f"{folder / CONFIG}: expected the name and the settings of a model; save the weights again"
         )
-    if not _is_within(settings.get("temperature", 1.0), 1e-3, 1e3):
-        raise WeightsError(
-            f"{folder / CONFIG}: expected a temperature from 0.001 to 1000, "
-            f"found {settings['temperature']!r}; save the weights again"
-        )
-    for setting, largest in LARGEST.items():
-        if not _is_within(settings.get(setting, 1), 1, largest):
+    for setting, (smallest, largest) in LIMITS.items():
+        if not _is_within(settings.get(setting, 1), smallest, largest):
             raise WeightsError(
-                f"{folder / CONFIG}: expected {setting} from 1 to {largest}, "
+                f"{folder / CONFIG}: expected {setting} from {smallest:g} to {largest:g}, "
                 f"found {settings[setting]!r}; save the weights again"
             )
     return name, settings
@@ -220,17 +217,17 @@ def _is_within(value: Any, smallest: float, largest: float) -> bool:
     return number and smallest <= value <= largest
 
 
-def _check_fit(path: Path, asked: Mapping[str, tuple[int, ...]] | None) -> None:
-    """Raise where a network would have other tensors than its file, before memory is taken for either."""
-    there = tensor_shapes(path)
-    if asked is None:
+def _check_fit(path: Path, expected: Mapping[str, tuple[int, ...]] | None) -> None:
+    """Raise if the file has other tensors than the network, before memory is allocated for either."""
+    found = tensor_shapes(path)
+    if expected is None:
         return
-    unfit = sorted(key for key in {*asked, *there} if asked.get(key) != there.get(key))
-    if unfit:
-        first = unfit[0]
+    differing = sorted(key for key in {*expected, *found} if expected.get(key) != found.get(key))
+    if differing:
+        first = differing[0]
         raise WeightsError(
-            f"{path}: does not fit its config.json ({len(unfit)} tensors, such as {first}: "
-            f"expected {_shape(asked.get(first))}, found {_shape(there.get(first))}); "
+            f"{path}: does not fit its config.json ({len(differing)} tensors, such as {first}: "
+            f"expected {_shape(expected.get(first))}, found {_shape(found.get(first))}); "
             "copy the folder again"
         )
 
@@ -246,7 +243,7 @@ def save_model(
     about: Mapping[str, Any],
     vocabulary: Vocabulary | None = None,
 ) -> None:
-    """Write weights, config and golden logits; `about` is kept in the config (training, terms)."""
+    """Write weights, config and reference outputs; `about` (training, terms) goes into the config."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if vocabulary is not None:
@@ -256,12 +253,9 @@ def save_model(
         for key, value in model.state_dict().items()
     }
     save_file(tensors, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it readable for its owner only
-    config = {"model": name, "settings": asdict(model.config), **about}
-    write_json(folder / CONFIG, config)
-    loaded = load_model(folder)
-    logits = reference_logits(loaded)
-    write_json(folder / GOLDEN, {"logits": logits.tolist()})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes it readable by its owner only
+    write_json(folder / CONFIG, {"model": name, "settings": asdict(model.config), **about})
+    write_json(folder / REFERENCE, {"logits": reference_logits(load_model(folder)).tolist()})
 
 
 def save_bundle(
@@ -270,7 +264,7 @@ def save_bundle(
     unsure_below: float,
     parts: Mapping[str, str | os.PathLike[str]],
 ) -> None:
-    """Write a bundle's config: its parts (modality → folder beside it), pinned by their hashes."""
+    """Write the config of a bundle; `parts` (modality → folder beside it) are pinned by sha256."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     pinned = {
@@ -284,14 +278,15 @@ def save_bundle(
         }
         for modality, part in parts.items()
     }
-    config = {"labels": list(labels), "unsure_below": unsure_below, "parts": pinned}
-    write_json(folder / CONFIG, config)
+    write_json(
+        folder / CONFIG, {"labels": list(labels), "unsure_below": unsure_below, "parts": pinned}
+    )
 
 
 def verify(name: str | os.PathLike[str], revision: str | None = None) -> float:
-    """Verify a model, or a bundle: its parts are the pinned ones, and each answers as when it was saved.
+    """Verify a model, or a bundle with the pins and the reference outputs of its parts.
 
-    Returns the largest difference from stored logits; raises `WeightsError` as `verify_model` does.
+    Returns the largest difference of a logit; raises `WeightsError` as `verify_model` does.
     """
     folder = find_weights(name, revision)
     config = read_config(folder)
@@ -305,11 +300,11 @@ def verify(name: str | os.PathLike[str], revision: str | None = None) -> float:
 
 
 def verify_model(folder: str | os.PathLike[str]) -> float:
-    """Run the golden input through the weights; returns the largest difference from the stored logits.
+    """Compute the logits of the reference input; return the largest difference from the stored logits.
 
-    Raises `WeightsError` where it is more than rounding.
+    Raises `WeightsError` if it exceeds `GOLDEN_TOLERANCE`.
     """
-    path = weights_file(Path(folder), GOLDEN)
+    path = weights_file(Path(folder), REFERENCE)
     try:
         stored = torch.tensor(json.loads(path.read_text(encoding="utf-8"))["logits"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -319,19 +314,13 @@ def verify_model(folder: str | os.PathLike[str]) -> float:
         logits = reference_logits(model)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise WeightsError(
-            f"{folder}: cannot answer its golden input ({error}); save the weights again"
+            f"{folder}: fails on the reference input ({error}); save the weights again"
         ) from None
     same = stored.shape == logits.shape
     difference = float((logits - stored).abs().max()) if same else math.inf
-    if not difference <= GOLDEN_TOLERANCE:  # neither may NaN pass
+    if not difference <= GOLDEN_TOLERANCE:  # also refuses NaN
         raise WeightsError(
-            f"{folder}: golden logits differ by {difference:.4g}; weights or code changed"
+            f"{folder}: the logits of the reference input differ by {difference:.4g} from the stored ones; "
+            "the weights or the code have changed"
         )
     return difference
-
-
-def check_hash(path: Path, expected: str) -> None:
-    """Raise `WeightsError` where a file is not the one that was pinned."""
-    found = file_hash(path)
-    if found != expected:
-        raise WeightsError(f"{path}: expected sha256 {expected}, found {found}; copy it again")

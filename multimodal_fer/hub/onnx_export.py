@@ -1,11 +1,9 @@
-"""Write networks as ONNX graphs (extra `onnx`), for people who run them without torch.
+"""Export networks as ONNX graphs (extra `onnx`), to run them without torch.
 
     export("open7", "onnx/")  # face.onnx, voice.onnx, text.onnx, fusion.onnx and open7.json
 
-A graph holds everything between what is recorded and what is answered: features, temperature, softmax. What
-it asks for, and what the labels of its scores are, stands in the JSON file beside it.
-
-Shapes: B pictures, sounds, texts or windows; H W pixels, N samples, T tokens, K labels, D embedding.
+A graph includes the features, the temperature and the softmax. The JSON file describes its inputs and the
+labels of its scores.
 """
 
 import logging
@@ -34,19 +32,19 @@ from multimodal_fer.models.reference_outputs import reference_input
 from multimodal_fer.text.network import WordNetwork
 from multimodal_fer.text.vocabulary import LONGEST, PAD_NUMBER, UNKNOWN_NUMBER
 from multimodal_fer.types import SAMPLE_RATE
-from multimodal_fer.utils.files import file_hash, write_json
+from multimodal_fer.utils.files import file_hash, replacing, write_json
 from multimodal_fer.voice.network import SpeechNetwork
 from multimodal_fer.voice.whisper_encoder import WhisperVoice
 
 TOLERANCE = 1e-4  # of a probability or a value of an embedding
-OPSET = 18  # the first that says all that is needed; runtimes since 2023 read it
-SHORTEST_SOUND = SAMPLE_RATE // 5  # samples; what is shorter is never judged (judging.MIN_VOICE)
+OPSET = 18  # the first with all operators needed; supported by runtimes since 2023
+SHORTEST_SOUND = SAMPLE_RATE // 5  # samples; shorter sounds get no prediction in `Analyzer` either
 LONGEST_SOUND = 600 * SAMPLE_RATE
-BOUNDS = {"samples": {"min": SHORTEST_SOUND, "max": LONGEST_SOUND}}  # of axes, for the tracer
+BOUNDS = {"samples": {"min": SHORTEST_SOUND, "max": LONGEST_SOUND}}  # of axes, for the export
 
 
 class ScoringGraph(nn.Module):
-    """A part as it is asked: calibrated probabilities and the embedding that a fusion reads."""
+    """A part with its calibrated probabilities and the embedding for a fusion as outputs."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -59,7 +57,7 @@ class ScoringGraph(nn.Module):
 
 
 class FusionGraph(nn.Module):
-    """Late attention over what is present, and the embeddings and scores that the parts' graphs give."""
+    """Late attention with the presence, embeddings and scores of the parts as inputs."""
 
     def __init__(self, network: LateAttention):
         super().__init__()
@@ -78,23 +76,21 @@ class FusionGraph(nn.Module):
 
 @dataclass(frozen=True)
 class Graph:
-    """A network as it is exported, and what stands about it in the JSON file."""
+    """A network to export and its description for the JSON file."""
 
     module: nn.Module
-    inputs: Mapping[
-        str, tuple[str | int, ...]
-    ]  # name → its axes: words are free, numbers are fixed
+    inputs: Mapping[str, tuple[str | int, ...]]  # name → axes: names are free, numbers are fixed
     outputs: tuple[str, ...]
     trials: Sequence[tuple[Tensor, ...]]  # inputs of several sizes; the first is traced
     about: Mapping[str, Any]
 
 
 def export(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[Path]:
-    """Write a bundle's parts, or one model, as ONNX graphs and a JSON file that says how to ask them.
+    """Write the parts of a bundle, or one model, as ONNX graphs with a JSON description; return the files.
 
-    Each graph is run by onnxruntime and compared with its network on inputs of several sizes: a file that
-    stands there answers as the weights do. Returns the files. Raises `WeightsError` for a network that has
-    no export, and where the extra is missing; `OutputError` where the folder cannot be written.
+    Each graph is run with onnxruntime and compared with its network on inputs of several sizes. Raises
+    `WeightsError` if a network has no export, its graph differs or the extra is missing, and `OutputError` if
+    the folder cannot be written.
     """
     _check_extra()
     source, folder = find_weights(name), Path(folder)
@@ -104,8 +100,8 @@ def export(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list
     if folders := part_folders(config, source):
         about |= {key: config[key] for key in ("labels", "unsure_below")}
         models = {
-            modality: source.parent / folder
-            for modality, folder in zip(config["parts"], folders, strict=True)
+            modality: source.parent / part
+            for modality, part in zip(config["parts"], folders, strict=True)
         }
     written = []
     try:
@@ -123,7 +119,7 @@ def export(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list
 
 
 def graph_of(network: Any) -> Graph:
-    """What is exported of a network. Raises `WeightsError` for one that has no export."""
+    """Return the graph of a network; raise `WeightsError` if it has no export."""
     if isinstance(network, FaceNetwork):
         return _face_graph(network)
     if isinstance(network, SpeechNetwork | WhisperVoice) and not network.config.prosody:
@@ -133,27 +129,25 @@ def graph_of(network: Any) -> Graph:
     if isinstance(network, LateAttention):
         return _fusion_graph(network)
     raise WeightsError(
-        f"{type(network).__name__} has no ONNX export; facial networks, speech without prosody, words and "
-        "late attention have one"
+        f"{type(network).__name__} has no ONNX export; it exists for networks of faces, of speech without "
+        "prosody, of words, and late attention"
     )
 
 
 def write_graph(graph: Graph, path: Path) -> Path:
-    """Trace, write, run and compare; where the answers differ nothing is left behind."""
-    unproven = path.with_name(f".{path.name}.unproven")
-    try:
-        _trace(graph).save(unproven)
-        difference = largest_difference(graph, unproven)
-        if not difference <= TOLERANCE:
-            raise WeightsError(f"{path}: its answers differ by {difference:.2g}; not written")
-        unproven.replace(path)
-    finally:
-        unproven.unlink(missing_ok=True)
+    """Trace a graph and write it, unless its outputs differ from those of the network."""
+    with replacing(path) as unchecked:
+        _trace(graph).save(unchecked)
+        difference = largest_difference(graph, unchecked)
+        if not difference <= TOLERANCE:  # also refuses NaN
+            raise WeightsError(
+                f"{path}: the outputs of the graph differ from the network by {difference:.2g}; not written"
+            )
     return path
 
 
 def largest_difference(graph: Graph, path: Path) -> float:
-    """Between the answers of a network and of its file, over all trials."""
+    """Return the largest difference between the outputs of a network and of its file, over all trials."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -166,11 +160,11 @@ def largest_difference(graph: Graph, path: Path) -> float:
             numpy.abs(found - right.numpy()).max()
             for found, right in zip(session.run(None, fed), expected, strict=True)
         ]
-    return float(numpy.max(differences))  # NaN where there is one; max() would lose it
+    return float(numpy.max(differences))  # unlike max(), returns NaN if there is one
 
 
 def describe(graph: Graph, model: Path) -> dict[str, Any]:
-    """What a program has to know to ask a graph."""
+    """Return the description of a graph for the JSON file."""
     return {
         "weights": model.name,
         "sha256": file_hash(model / "model.safetensors"),
@@ -188,7 +182,7 @@ def _trace(graph: Graph) -> Any:
         for axes in graph.inputs.values()
     )
     with _silent(), torch.no_grad():
-        graph.module(*graph.trials[0])  # constants that are kept must not be made while tracing
+        graph.module(*graph.trials[0])  # caches constants, which must not happen during tracing
         return torch.onnx.export(
             graph.module.eval(),
             graph.trials[0],
@@ -203,7 +197,7 @@ def _trace(graph: Graph) -> Any:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The exporter tells of its own code, by warnings and in the log."""
+    """Suppress warnings and log messages of the exporter about its own code."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -224,8 +218,8 @@ def _face_graph(network: FaceNetwork) -> Graph:
         [(pictures,), (pictures[:1],)],
         {
             "labels": list(network.config.labels),
-            "pictures": f"grey face crops of {size} x {size} pixels, uint8; the mean over a window's "
-            "pictures, of scores and of embeddings, is what the fusion reads",
+            "pictures": f"grey face crops of {size} x {size} pixels, uint8; the fusion takes the mean of "
+            "scores and embeddings over the crops of a window",
         },
     )
 
@@ -240,9 +234,9 @@ def _voice_graph(network: SpeechNetwork | WhisperVoice) -> Graph:
         [(sounds, lengths), (longer[:2], 3 * lengths[:2]), (sounds[3:, :4000], lengths[3:])],
         {
             "labels": list(network.config.labels),
-            "sounds": f"mono sound of {SAMPLE_RATE} samples a second in [-1, 1], float32, padded at the "
-            f"end; {SHORTEST_SOUND} samples at least",
-            "lengths": "samples of each before its padding, int64",
+            "sounds": f"mono sound of {SAMPLE_RATE} samples per second in [-1, 1], float32, padded at the "
+            f"end; at least {SHORTEST_SOUND} samples",
+            "lengths": "samples of each sound without padding, int64",
         },
     )
 
@@ -258,10 +252,9 @@ def _text_graph(network: WordNetwork) -> Graph:
         {
             "labels": list(network.config.labels),
             "languages": list(network.config.languages),
-            "tokens": f"numbers of tokens, int64: lines of {VOCABULARY} counted from 0, padded with "
-            f"{PAD_NUMBER}, {UNKNOWN_NUMBER} for what is not in it, as `vocabulary.tokenize` cuts a text; "
-            f"{LONGEST} at most",
-            "lengths": "tokens of each before its padding, int64",
+            "tokens": f"numbers of the tokens of `text.tokens.tokenize`, int64: lines of {VOCABULARY} "
+            f"counted from 0, {UNKNOWN_NUMBER} for other tokens, padded with {PAD_NUMBER}; at most {LONGEST}",
+            "lengths": "tokens of each text without padding, int64",
         },
     )
 
@@ -269,21 +262,21 @@ def _text_graph(network: WordNetwork) -> Graph:
 def _fusion_graph(network: LateAttention) -> Graph:
     evidence, present = reference_input(network)
     inputs: dict[str, tuple[str | int, ...]] = {"present": ("windows", len(network.modalities))}
-    example = [present.float()]
+    trial = [present.float()]
     for name, part in evidence.items():
         inputs[f"{name}_embedding"] = ("windows", part.embedding.shape[1])
         inputs[f"{name}_scores"] = ("windows", part.log_scores.shape[1])
-        example += [part.embedding, part.log_scores.exp()]
+        trial += [part.embedding, part.log_scores.exp()]
     return Graph(
         FusionGraph(network),
         inputs,
         ("scores", "attention"),
-        [tuple(example), tuple(tensor[1:2] for tensor in example)],
+        [tuple(trial), tuple(tensor[1:2] for tensor in trial)],
         {
             "labels": list(network.config.labels),
             "modalities": list(network.modalities),
-            "present": "1 where a window has the modality, 0 where not, float32; what absent ones hold "
-            "does not count, if it is finite",
+            "present": "1 if a window has the modality, else 0, float32; inputs of absent modalities are "
+            "ignored but must be finite",
         },
     )
 

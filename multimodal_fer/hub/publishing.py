@@ -1,16 +1,15 @@
 """Publish a folder of weights, or a bundle with its parts, on a model hub (extra `hub`).
 
-    planned = plan("weights/face-ferplus-seresnet", "owner/face-ferplus-seresnet")  # asks no hub
+    planned = plan("weights/face-ferplus-seresnet", "owner/face-ferplus-seresnet")  # without a network
     print(planned.files, planned.problems)
     print(publish(planned))
 
-Published weights are for good: what once was public is copied. So nothing is uploaded unless it is complete,
-proven by its golden logits, and holds nothing but weights, and a repository is closed before it is filled.
+A publication cannot be taken back, since others may copy it. Therefore nothing is uploaded unless the folder
+is complete, reproduces its reference outputs and holds only weights, and a gate is set before the upload.
 
-What is relied on in `huggingface_hub`: `create_commit` makes one commit of all files, so a repository never
-holds half of a publication; it leaves out files whose content the hub has already, and uploads large files
-before it commits, so that after an interruption only what is missing is uploaded. Where nothing changed there
-is no new commit.
+`create_commit` of `huggingface_hub` commits all files at once, so that no repository is ever half filled. It
+skips files that the hub already has and uploads large files before it commits, so after an interruption only
+the missing files are uploaded. Without changes there is no new commit.
 """
 
 import hashlib
@@ -52,12 +51,12 @@ __all__ = ["PlannedFile", "PublishPlan", "foreign_files", "plan", "publish"]
 
 Gate = Literal["auto", "manual", False]
 
-# Weights that learnt from this corpus are gated unless the publisher says otherwise.
+# Weights trained on this corpus are gated unless the publisher chooses otherwise.
 GUARDED = "iemocap"
 GATE_PROMPT = (
     "These weights were trained on IEMOCAP, which USC SAIL releases under a signed form for research. "
-    "Ask for access only if you will use them within the terms in this repository, for research, and not "
-    "to decide about people."
+    "Request access only if you will use them for research, within the terms in this repository, and not to "
+    "make decisions about people."
 )
 GATE_FIELDS = {
     "Affiliation": "text",
@@ -74,30 +73,30 @@ class PlannedFile:
     path: str  # in the repository
     size: int
     sha256: str
-    source: Path | None = field(repr=False)  # None for the card, which is made from the folder's
+    source: Path | None = field(repr=False)  # None for the card, which is generated
 
 
 @dataclass(frozen=True)
 class PublishPlan:
-    """What would be published, and what forbids it."""
+    """The files that would be published, and the problems that prevent it."""
 
     folder: Path
     repo: str
     private: bool
     gated: Gate
-    licence: str  # as the card's front matter has it; one of its own kind with its name
+    licence: str  # of the card's front matter; a custom one with its name
     card: str  # with figures, terms and gate in its front matter
     files: tuple[PlannedFile, ...]
-    sha256: str  # of all that answers depend on, to pin a download with
-    problems: tuple[str, ...]  # sentences; empty where it can be published
+    sha256: str  # of the files that predictions depend on, to pin a download
+    problems: tuple[str, ...]  # sentences; empty if the weights can be published
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One folder: a model, or a bundle's own config and card."""
+    """One folder: a model, or the config and card of a bundle."""
 
     folder: Path
-    prefix: str  # of its paths in the repository
+    prefix: str  # of paths in the repository
     config: Mapping[str, Any]
     card: Card
 
@@ -109,21 +108,21 @@ def plan(
     private: bool = False,
     gated: Gate | None = None,
 ) -> PublishPlan:
-    """What `publish` would do with a model's or bundle's folder, and everything that is wrong with it.
+    """Return the files that `publish` would upload, and all problems of the folder.
 
-    Asks no hub and changes nothing.
+    Needs no network and changes nothing.
 
     Parameters
     ----------
     folder : path
-        A weights folder; the parts of a bundle lie beside it.
+        A model, or a bundle with its parts beside it.
     repo : str
         Owner and name on the hub.
     private : bool
-        Visible to its owner only.
+        Visible only to the owner.
     gated : "auto", "manual" or False, optional
-        Whether people must ask for the files, and who lets them in: the hub or its owner. By default
-        "manual" for weights that learnt from IEMOCAP, and no gate for others.
+        Whether people must request access, and who grants it: the hub ("auto") or the owner ("manual"). By
+        default "manual" for weights trained on IEMOCAP, else False.
     """
     hub_library()
     folder, name = Path(folder).absolute(), check_repository(repo)
@@ -135,7 +134,7 @@ def plan(
     if guarded:
         problems += _guarded_problems(root)
     if any(part.folder.name == name for part in others):
-        problems.append(f"{repo}: a part of the bundle has this name; choose another")
+        problems.append(f"{repo}: a part of the bundle has this name; choose another name")
     card = _published_card(root, others, gate, guarded)
     files = tuple(_planned_files(parts, card))
     return PublishPlan(
@@ -152,20 +151,20 @@ def plan(
 
 
 def publish(plan: PublishPlan, token: str | None = None) -> str:
-    """Make the repository hold what was planned; returns the address of the commit.
+    """Upload the planned files in one commit and return its address.
 
-    `token` is an access token with the right to write; by default the one of `hf auth login` or HF_TOKEN.
-    A repository that exists gets a new commit; it is closed further where the plan says so, never opened.
+    `token` is an access token with the right to write; by default that of `hf auth login` or HF_TOKEN. An
+    existing repository gets a new commit; its access may become more restricted, never less.
 
-    Raises `WeightsError` where the plan has problems or the folder changed since, `HubError` where the
-    hub refuses; run it again after an interruption.
+    Raises `WeightsError` if the plan has problems or the folder has changed since, and `HubError` if the hub
+    refuses. After an interruption call it again.
     """
     if plan.problems:
         raise WeightsError(f"{plan.folder}: cannot be published: " + "; ".join(plan.problems))
     _check_unchanged(plan)
     api = hub_library().HfApi(token=token)
     with hub_errors(plan.repo):
-        api.whoami()  # tells a wrong token from a missing right
+        api.whoami()  # distinguishes an unknown token from a missing right
         api.create_repo(plan.repo, private=plan.private, exist_ok=True)
         wanted = {"gated": plan.gated, "private": plan.private}
         if closed := {name: value for name, value in wanted.items() if value}:
@@ -175,13 +174,13 @@ def publish(plan: PublishPlan, token: str | None = None) -> str:
             plan.repo,
             _operations(plan, [file.rfilename for file in now.siblings or ()]),
             commit_message=f"Weights {plan.sha256[:12]} of {plan.folder.name}",
-            parent_commit=now.sha,  # somebody else's commit in the meantime is not written over
+            parent_commit=now.sha,  # fails if somebody else has committed in the meantime
         )
     return commit.commit_url
 
 
 def _read_parts(folder: Path) -> list[_Part]:
-    """The folder and, for a bundle, its parts. Raises where one cannot be read at all."""
+    """Read the folder and the parts of a bundle; raise if one cannot be read at all."""
     root = _read_part(folder, "")
     names = part_folders(root.config, folder / CONFIG)
     return [root, *(_read_part(folder.parent / name, f"{name}/") for name in names)]
@@ -194,65 +193,55 @@ def _read_part(folder: Path, prefix: str) -> _Part:
 
 
 def _is_guarded(part: _Part) -> bool:
-    """Whether weights learnt from IEMOCAP. Figures that were only measured on it do not count."""
+    """Return whether the weights were trained on IEMOCAP; results measured on it do not count."""
     config = {key: value for key, value in part.config.items() if key != "results"}
-    told = [config, *(part.card.metadata.get(key) for key in ("license_name", "tags"))]
-    return GUARDED in json.dumps(told, default=str).lower()
+    about = [config, *(part.card.metadata.get(key) for key in ("license_name", "tags"))]
+    return GUARDED in json.dumps(about, default=str).lower()
 
 
-def _problems(part: _Part) -> list[str]:
-    """Everything that forbids to publish a folder, as sentences."""
-    foreign = foreign_files(part.folder)
-    return [
-        *(f"{part.folder / name}: {why}" for name, why in foreign.items()),
-        *card_problems(part.card),
-        *_terms_problems(part),
-        *_results_problems(part),
-        *([] if foreign else _golden_problems(part)),
-    ]
-
-
-def _terms_problems(part: _Part) -> Iterator[str]:
+def _problems(part: _Part) -> Iterator[str]:
+    """Yield a sentence for everything that prevents publishing a folder."""
+    unexpected = foreign_files(part.folder)
+    yield from (f"{part.folder / name}: {why}" for name, why in unexpected.items())
+    yield from card_problems(part.card)
     if "model" in part.config and not part.config.get("licence"):
         yield f"{part.folder / CONFIG}: lacks 'licence', the terms of the weights; save them with it"
-
-
-def _results_problems(part: _Part) -> Iterator[str]:
-    """Weights are published with figures: results in the config, or a table in the card."""
     try:
         if not results_of(part.config) and not part.card.has_figures:
             yield (
-                f"{part.folder}: has no evaluation results; write a table of them under '## Figures', "
-                f"or 'results' into {CONFIG}"
+                f"{part.folder}: has no evaluation results; add a table below '## Figures' of the card, "
+                f"or 'results' to {CONFIG}"
             )
     except ValueError as error:
         yield f"{part.folder}: {error}; save the weights again"
+    if not unexpected:
+        yield from _verification_problems(part)
 
 
-def _golden_problems(part: _Part) -> Iterator[str]:
-    """A model must answer its golden input as when it was saved; a bundle must load."""
+def _verification_problems(part: _Part) -> Iterator[str]:
+    """Check that a model reproduces its reference outputs, and that a bundle can be loaded."""
     try:
         if "model" in part.config:
             loading.verify(part.folder)
         else:
-            loading.load_bundle(part.folder)  # its parts are verified each by itself
+            loading.load_bundle(part.folder)  # its parts are verified separately
     except MultimodalFerError as error:
         yield str(error)
 
 
 def _guarded_problems(root: _Part) -> Iterator[str]:
-    """What is asked of weights that learnt from IEMOCAP."""
+    """Check what weights trained on IEMOCAP need to be published."""
     if root.card.metadata.get("license") != "other":
-        yield f"{root.card.path}: learnt from IEMOCAP, so license must be 'other', with terms in {TERMS[0]}"
+        yield f"{root.card.path}: trained on IEMOCAP, so license must be 'other', with terms in {TERMS[0]}"
     if "datasets" in root.card.metadata:
         yield (
-            f"{root.card.path}: the front matter has 'datasets'; IEMOCAP has no place on a hub, "
-            "and naming one would link to a copy; remove it"
+            f"{root.card.path}: the front matter has 'datasets'; IEMOCAP is not published on a hub, so this "
+            "would link to a copy; remove it"
         )
     terms = _terms_file(root)
     if terms is None or GUARDED not in terms.read_text("utf-8", errors="replace").lower():
         yield (
-            f"{root.folder}: learnt from IEMOCAP, but no {' or '.join(TERMS)} names it; "
+            f"{root.folder}: trained on IEMOCAP, but no {' or '.join(TERMS)} names it; "
             "write down the terms after reading your release form"
         )
 
@@ -267,7 +256,7 @@ def _terms_file(part: _Part) -> Path | None:
 
 
 def _published_card(root: _Part, others: Sequence[_Part], gate: Gate, guarded: bool) -> str:
-    """The folder's card with what hub pages read: terms, gate and figures in its front matter."""
+    """Return the card with terms, gate and figures in its front matter, as hub pages show them."""
     metadata = dict(root.card.metadata)
     terms = _terms_file(root)
     if metadata.get("license") == "other" and terms is not None:
@@ -275,13 +264,13 @@ def _published_card(root: _Part, others: Sequence[_Part], gate: Gate, guarded: b
     if gate and guarded:
         metadata.setdefault("extra_gated_prompt", GATE_PROMPT)
         metadata.setdefault("extra_gated_fields", dict(GATE_FIELDS))
-    with suppress(ValueError):  # told as a problem
+    with suppress(ValueError):  # listed as a problem
         metadata |= model_index(root.folder.name, root.card, root.config)
     return write_card(root.card, metadata, [part.folder.name for part in others])
 
 
 def _planned_files(parts: Sequence[_Part], card: str) -> Iterator[PlannedFile]:
-    """The files of known names; the card as it will be, everything else as it is."""
+    """Yield the generated card and all other files of known names."""
     content = card.encode()
     yield PlannedFile(CARD, len(content), hashlib.sha256(content).hexdigest(), None)
     for part in parts:
@@ -296,11 +285,11 @@ def _check_unchanged(plan: PublishPlan) -> None:
     for file in plan.files:
         path = file.source
         if path and (path.is_symlink() or not path.is_file() or file_hash(path) != file.sha256):
-            raise WeightsError(f"{path}: changed since it was planned; plan it again")
+            raise WeightsError(f"{path}: has changed since the plan was made; make the plan again")
 
 
-def _operations(plan: PublishPlan, there: Sequence[str]) -> list[Any]:
-    """Add what is planned; remove files of weights that an earlier publication left behind."""
+def _operations(plan: PublishPlan, present: Sequence[str]) -> list[Any]:
+    """Return operations that add the planned files and delete weights files that are not planned."""
     library = hub_library()
     planned = {file.path for file in plan.files}
     added = [
@@ -310,5 +299,5 @@ def _operations(plan: PublishPlan, there: Sequence[str]) -> list[Any]:
         )
         for file in plan.files
     ]
-    left = [path for path in there if travels(path) and path not in planned]
-    return [*added, *(library.CommitOperationDelete(path_in_repo=path) for path in left)]
+    old = [path for path in present if travels(path) and path not in planned]
+    return [*added, *(library.CommitOperationDelete(path_in_repo=path) for path in old)]

@@ -1,12 +1,13 @@
-"""Find weights by name: folders on this machine first, then published ones that were or can be fetched.
+"""Find weights by name: folders on this machine first, then published weights.
 
-`registry.json` says which published weights a name stands for:
+`registry.json` maps names to published weights:
 
     {"NAME": {"repo": "OWNER/NAME", "revision": "40 digits of a commit", "sha256": "as `fetch` prints it"}}
 """
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,11 @@ REGISTRY = Path(__file__).with_name("registry.json")
 
 @dataclass(frozen=True)
 class Pin:
-    """Published weights whose content can never be another one."""
+    """Published weights pinned to one content."""
 
     repo: str
     revision: str  # a commit
-    sha256: str  # of all that answers depend on
+    sha256: str  # of the files that predictions depend on; see `content_hash`
 
     def __post_init__(self) -> None:
         check_repository(self.repo)
@@ -33,55 +34,55 @@ class Pin:
 
 
 def find_weights(name: str | os.PathLike[str], revision: str | None = None) -> Path:
-    """The folder of a bundle or model.
+    """Return the folder of a bundle or model.
 
-    It is looked for in this order: the folder of that path; the folder that MULTIMODAL_FER_WEIGHTS names;
-    the weights that came with the package; the cache of fetched weights; a model hub. A hub is asked only
-    for a name of the registry, whose commit and content are pinned, or for a text OWNER/NAME; what was
-    fetched once is taken from the cache from then on, until `fetch` looks again.
+    Places are searched in this order: the folder of that path; the folder in MULTIMODAL_FER_WEIGHTS; the
+    weights of the package; the cache of downloaded weights; a model hub. A hub is asked only for names of
+    the registry, whose commit and content are pinned, and for OWNER/NAME as a string. Downloaded weights
+    stay in use until `fetch` looks up the revision again.
 
     Parameters
     ----------
     name : a folder, a name to look up, or OWNER/NAME of published weights
-    revision : commit, branch or tag of published weights; the default is what was fetched last, or "main"
+    revision : commit, branch or tag of published weights; by default the one downloaded last, or "main"
 
     Raises
     ------
-    WeightsError saying where it looked, HubError (`HubUnreachableError` without a network)
+    WeightsError that lists the places searched, HubError (`HubUnreachableError` without a network)
     """
     repo = _repository(name)
     if revision and not repo:
         raise WeightsError(
-            f"{name}: a revision belongs to published weights; give them as OWNER/NAME"
+            f"{name}: only published weights have a revision; give their name as OWNER/NAME"
         )
     if not revision and (folder := folder_here(name)):
         return folder
     if not revision and (pin := registered().get(os.fspath(name))):
-        return _fetched(name, pin.repo, pin.revision, pin.sha256)
+        return _fetch(name, pin.repo, pin.revision, pin.sha256)
     if repo and (folder := cached(repo, revision)):
         return folder
-    # A mistyped path is nobody else's business.
+    # A mistyped path must not be sent to a hub.
     if repo and not Path(repo).parent.is_dir():
-        return _fetched(name, repo, revision)
+        return _fetch(name, repo, revision)
     raise WeightsError(
         f"weights {str(name)!r} not found; known: {', '.join(sorted(known_weights())) or 'none'}; "
-        f"looked for {_places(name)}; give one of these names, a folder that holds {CONFIG}, or "
-        "OWNER/NAME of published weights, which `multimodal-fer fetch OWNER/NAME` brings here"
+        f"searched {_places(name)}; give one of these names, a folder with a {CONFIG}, or OWNER/NAME of "
+        "published weights, which `multimodal-fer fetch OWNER/NAME` downloads"
     )
 
 
 def weights_folders() -> list[Path]:
-    """Where names are looked up: the variable's folder, then what came with the package."""
+    """Return the folders searched for names: that of MULTIMODAL_FER_WEIGHTS, then that of the package."""
     package = Path(__file__).parent.parent
     chosen = os.environ.get(WEIGHTS_VARIABLE)
-    # In a wheel the weights lie inside the package, in a checkout beside it.
+    # In a wheel the weights are inside the package, in a checkout beside it.
     own = package / "weights"
     own = own if own.is_dir() else package.parent / "weights"
     return [Path(chosen), own] if chosen else [own]
 
 
 def known_weights() -> dict[str, Path | Pin]:
-    """Every name that `find_weights` finds: its folder, or what would be fetched."""
+    """Return every name that `find_weights` knows, with its folder, or its pin if not yet downloaded."""
     found: dict[str, Path | Pin] = {}
     for folder in weights_folders():
         for config in sorted(folder.glob(f"*/{CONFIG}")):
@@ -95,7 +96,7 @@ def known_weights() -> dict[str, Path | Pin]:
 
 
 def registered() -> dict[str, Pin]:
-    """The names of published weights that came with this version."""
+    """Return the published weights that `registry.json` names."""
     try:
         rows = json.loads(REGISTRY.read_text(encoding="utf-8"))
         return {name: Pin(**row) for name, row in rows.items()}
@@ -104,7 +105,7 @@ def registered() -> dict[str, Pin]:
 
 
 def folder_here(name: str | os.PathLike[str]) -> Path | None:
-    """The folder of weights on this machine, by path or name; None where there is none."""
+    """Return a folder of weights on this machine by path or name; None if there is none."""
     return next((place for place in _places_here(name) if (place / CONFIG).is_file()), None)
 
 
@@ -113,23 +114,20 @@ def _places_here(name: str | os.PathLike[str]) -> list[Path]:
 
 
 def _repository(name: str | os.PathLike[str]) -> str | None:
-    """OWNER/NAME, where a text is that. A `Path` is always meant as a path."""
-    if not isinstance(name, str):
-        return None
-    try:
-        check_repository(name)
-    except HubError:
-        return None
-    return name
+    """Return `name` if it is a string OWNER/NAME, else None; a `Path` is never a repository."""
+    with suppress(HubError):
+        if isinstance(name, str) and check_repository(name):
+            return name
+    return None
 
 
-def _fetched(
+def _fetch(
     name: str | os.PathLike[str], repo: str, revision: str | None, sha256: str | None = None
 ) -> Path:
     try:
         return fetch(repo, revision, sha256)
     except HubError as error:
-        raise type(error)(f"{error}; before that, looked for {_places(name)}") from error
+        raise type(error)(f"{error}; before that, searched {_places(name)}") from error
 
 
 def _places(name: str | os.PathLike[str]) -> str:

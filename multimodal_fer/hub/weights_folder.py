@@ -1,8 +1,7 @@
-"""The files of weights: their names and sizes, what is wrong with them, and the library that carries them to
-and from a model hub (extra `hub`).
+"""Check the files of a weights folder: names, sizes and content; explain errors of a model hub.
 
-A repository holds the files of one model, or of one bundle with each of its parts in a folder beside them.
-Only files of known names travel, and none of them is ever executed.
+A repository holds the files of one model, or of one bundle with each part in a subfolder. Only files of known
+names are uploaded and downloaded, and none of them is ever executed.
 """
 
 import hashlib
@@ -26,14 +25,19 @@ from multimodal_fer.errors import (
 )
 from multimodal_fer.text.vocabulary import Vocabulary
 
-CONFIG, WEIGHTS, GOLDEN, CARD = "config.json", "model.safetensors", "golden.json", "README.md"
+CONFIG, WEIGHTS, REFERENCE, CARD = "config.json", "model.safetensors", "golden.json", "README.md"
 VOCABULARY = "vocabulary.txt"
-TERMS = ("LICENSE", "LICENSE.md")  # the two names that hubs link a licence of its own kind to
-LOADED = (CONFIG, WEIGHTS, GOLDEN, VOCABULARY)  # what answers depend on; cards and terms may change
+TERMS = ("LICENSE", "LICENSE.md")  # the two names that hubs link for a custom licence
+LOADED = (
+    CONFIG,
+    WEIGHTS,
+    REFERENCE,
+    VOCABULARY,
+)  # predictions depend on these; cards and terms may change
 TRAVELS = (*LOADED, CARD, *TERMS)
 
 MEBIBYTE = 2**20
-LARGEST = {WEIGHTS: 4096 * MEBIBYTE}  # a network of 10⁹ parameters takes half of it
+LARGEST = {WEIGHTS: 4096 * MEBIBYTE}  # a network of 10⁹ parameters needs half of it
 LARGEST_OTHER = 8 * MEBIBYTE
 MOST_TENSORS = 20_000
 
@@ -53,7 +57,7 @@ TURN = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\d\d", re.ASCII | re.IGNORECAS
 
 
 def check_repository(repo: str) -> str:
-    """The name after the owner's, once both are seen to be plain."""
+    """Return the name in OWNER/NAME; raise `HubError` unless both have only plain characters."""
     owner, _, name = repo.partition("/")
     plain = PLAIN_NAME.fullmatch(owner) and PLAIN_NAME.fullmatch(name)
     if not plain or ".." in repo or "--" in repo or repo.endswith(".git"):
@@ -64,24 +68,24 @@ def check_repository(repo: str) -> str:
 
 
 def travels(path: str) -> bool:
-    """Whether a path of a repository is one that weights are published under."""
+    """Return whether weights are published under a path of a repository."""
     folder, _, name = path.rpartition("/")
     return name in TRAVELS and (not folder or PLAIN_NAME.fullmatch(folder) is not None)
 
 
 def largest(path: str) -> int:
-    """How many bytes a file may have."""
+    """Return the most bytes that a file may have."""
     return LARGEST.get(path.rpartition("/")[2], LARGEST_OTHER)
 
 
 def in_words(size: int) -> str:
-    """Bytes for people."""
+    """Return a number of bytes as MiB."""
     return f"{size / MEBIBYTE:,.1f} MiB"
 
 
 def part_folders(config: Mapping[str, Any], where: str | Path) -> tuple[str, ...]:
-    """The folders of a bundle's parts, none for a model. Raises where a name could lead elsewhere."""
-    # A model of fusion notes which parts it was trained with; that makes it no bundle.
+    """Return the folders of a bundle's parts, none for a model; raise if a name could lead elsewhere."""
+    # The config of a fusion also has 'parts': those that it was trained with.
     parts = {} if "model" in config else config.get("parts", {})
     if not isinstance(parts, dict):
         raise WeightsError(
@@ -106,9 +110,9 @@ def part_folders(config: Mapping[str, Any], where: str | Path) -> tuple[str, ...
 
 
 def content_hash(hashes: Mapping[str, str]) -> str:
-    """One sha256 for all files that answers depend on: that of `sha256sum`'s lines, sorted by path.
+    """Return the sha256 of the lines that `sha256sum` prints, sorted by path, for the files in `LOADED`.
 
-    `hashes` maps a repository's paths to the sha256 of each file; cards and terms do not count.
+    `hashes` maps the paths of a repository to the sha256 of each file; cards and terms do not count.
     """
     lines = [
         f"{hashes[path]}  {path}\n" for path in sorted(hashes) if path.rpartition("/")[2] in LOADED
@@ -117,14 +121,14 @@ def content_hash(hashes: Mapping[str, str]) -> str:
 
 
 def weights_file(folder: Path, name: str) -> Path:
-    """A file of a weights folder. Raises unless it is a regular one, lies in it, and is not too large."""
+    """Return the path of a file; raise unless it is a regular file in the folder and not too large."""
     path = folder / name
     if path.is_symlink() and Path(os.path.realpath(path)).parent != folder.resolve():
         raise WeightsError(
-            f"{path}: is a link that leads out of its folder; put the file itself there"
+            f"{path}: is a link that leads out of its folder; replace it by the file"
         )
     if not path.is_file():
-        raise WeightsError(f"{path}: is missing or no file; copy the folder again")
+        raise WeightsError(f"{path}: is missing or not a file; copy the folder again")
     if (size := path.stat().st_size) > largest(name):
         raise WeightsError(
             f"{path}: has {in_words(size)}, at most {in_words(largest(name))} are read; save it again"
@@ -145,9 +149,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each tensor of a safetensors file; no tensor is read.
+    """Return the name and shape of each tensor of a safetensors file without reading a tensor.
 
-    Raises where the header does not describe just this file.
+    Raises `WeightsError` if the header does not match the file.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -157,49 +161,49 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path}: is no whole safetensors file ({error}); save the weights again"
+            f"{path}: is not a complete safetensors file ({error}); save the weights again"
         ) from None
 
 
 def foreign_files(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """What does not belong into a folder of published weights: name → why, and what to do.
+    """Return the files that may not be published with weights: name → why, and what to do.
 
-    Everything but regular files of the known names and kinds: links, folders, and whatever looks like
-    material of a corpus, under its own name or under one of ours.
+    These are links, folders, files of other names, and files of known names with other content, such as
+    material of a corpus.
     """
     try:
         with os.scandir(folder) as entries:
             found = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
     except OSError as error:
         raise WeightsError(f"{folder}: expected a folder of weights ({error.strerror})") from None
-    reasons = {name: _why_foreign(Path(folder, name), status) for name, status in found}
+    reasons = {name: _problem_of(Path(folder, name), status) for name, status in found}
     return {name: why for name, why in reasons.items() if why}
 
 
-def _why_foreign(path: Path, status: os.stat_result) -> str | None:
+def _problem_of(path: Path, status: os.stat_result) -> str | None:
     if stat.S_ISLNK(status.st_mode):
-        return "is a link, which may lead out of the folder; put the file itself there"
+        return "is a link, which may lead out of the folder; replace it by the file"
     if stat.S_ISDIR(status.st_mode):
-        return "is a folder, but the files of weights lie flat; remove it"
+        return "is a folder; a weights folder has no subfolders; remove it"
     if not stat.S_ISREG(status.st_mode):
-        return "is no regular file; remove it"
+        return "is not a regular file; remove it"
     if path.name not in TRAVELS:
         for kind, suffixes in MATERIAL.items():
             if path.suffix.lower() in suffixes.split():
                 return f"looks like {kind} of a corpus, which is never published; remove it"
-        return f"is none of the files of weights ({', '.join(TRAVELS)}); remove it"
+        return f"is not a file of a weights folder ({', '.join(TRAVELS)}); remove it"
     if status.st_size > largest(path.name):
         return (
             f"has {in_words(status.st_size)}, at most {in_words(largest(path.name))} are published"
         )
     try:
-        return _why_odd(path)
+        return _content_problem(path)
     except (MultimodalFerError, OSError, ValueError, RecursionError) as error:
-        return f"is not what its name says ({error}); save the weights again"
+        return f"has content that does not fit its name ({error}); save the weights again"
 
 
-def _why_odd(path: Path) -> str | None:
-    """What is wrong inside a file that has a known name; may raise as well."""
+def _content_problem(path: Path) -> str | None:
+    """Check the content of a file of a known name; return the problem or raise it."""
     if path.name == WEIGHTS:
         tensor_shapes(path)
         return None
@@ -207,16 +211,16 @@ def _why_odd(path: Path) -> str | None:
     if "\0" in text:
         raise ValueError("not text")
     if found := TURN.search(text):
-        return f"names turns of IEMOCAP ({found[0]}…), which are not published; remove them"
+        return f"names turns of IEMOCAP ({found[0]}…), which may not be published; remove them"
     if path.name == VOCABULARY:
-        Vocabulary.load(path)  # one word a line, each once: no transcript
-    if path.name == GOLDEN and set(json.loads(text)) != {"logits"}:
-        raise ValueError("expected logits alone")
+        Vocabulary.load(path)  # one word per line, each once: not a transcript
+    if path.name == REFERENCE and set(json.loads(text)) != {"logits"}:
+        raise ValueError("expected only logits")
     return None
 
 
 def hub_library() -> Any:
-    """huggingface_hub, or a sentence on how to get it."""
+    """Import huggingface_hub; raise `HubError` if it is not installed."""
     try:
         import huggingface_hub
     except ImportError as error:
@@ -228,81 +232,80 @@ def hub_library() -> Any:
 
 @contextmanager
 def hub_errors(about: str) -> Iterator[None]:
-    """What the library and the disk raise becomes a sentence that begins with `about`."""
+    """Turn errors of the library and the disk into one sentence of this package that begins with `about`."""
     hub_library()
     try:
         yield
     except MultimodalFerError:
         raise
     except Exception as error:
-        if (sentence := _explained(about, error)) is None:
+        if (explained := _explain(about, error)) is None:
             raise
-        raise sentence from error
+        raise explained from error
 
 
-def _explained(about: str, error: BaseException) -> MultimodalFerError | None:
-    """An error of the library in our words; None for one that is no news of a hub or disk."""
+def _explain(about: str, error: BaseException) -> MultimodalFerError | None:
+    """Return an error of this package for one of the hub or the disk, else None."""
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
 
     match error:
         case errors.OfflineModeIsEnabled():
-            return HubUnreachableError(f"{about}: HF_HUB_OFFLINE forbids to ask the hub; unset it")
+            return HubUnreachableError(
+                f"{about}: HF_HUB_OFFLINE forbids access to the hub; unset it"
+            )
         case errors.LocalTokenNotFoundError():
             return HubError(
-                f"{about}: the hub wants to know who asks; log in with `hf auth login` or set HF_TOKEN"
+                f"{about}: the hub needs an access token; log in with `hf auth login` or set HF_TOKEN"
             )
         case errors.HfHubHTTPError():
-            return HubError(f"{about}: {_refusal(error)}")
+            return HubError(f"{about}: {_http_problem(error)}")
         case errors.LocalEntryNotFoundError() | RuntimeError() if error.__cause__ is not None:
-            return _explained(about, error.__cause__)  # the library wraps what happened on the way
+            return _explain(about, error.__cause__)  # the library wraps the original error
         case httpx.HTTPError():
             return HubUnreachableError(
                 f"{about}: the connection to the hub failed or was lost ({error}); "
-                "look at the network and run it again"
+                "check the network and run the command again"
             )
         case OSError() if error.errno is not None:
             place = f" {error.filename}" if error.filename else ""
             return OutputError(
                 f"{about}: reading or writing{place} failed ({error.strerror}); "
-                "free some space or choose another folder, and run it again"
+                "free some space or choose another folder, and run the command again"
             )
-        # Broken answers: no JSON, fields that are missing, fewer bytes than announced.
+        # Invalid answers: not JSON, missing fields, fewer bytes than announced.
         case OSError() | ValueError() | KeyError():
-            return HubError(f"{about}: the hub's answer cannot be used ({_first_line(error)})")
+            return HubError(f"{about}: the answer of the hub cannot be used ({_first_line(error)})")
     return None
 
 
-def _refusal(error: Any) -> str:
-    """What an answer of the hub other than yes means, and what to do."""
+def _http_problem(error: Any) -> str:
+    """Explain an error status of the hub, and what to do."""
     from huggingface_hub import errors
 
     status = error.response.status_code
     match error:
         case errors.GatedRepoError():
-            return "is gated; ask for access on its page, then log in with `hf auth login` or set HF_TOKEN"
+            return "is gated; request access on its page, then log in with `hf auth login` or set HF_TOKEN"
         case errors.RepositoryNotFoundError():
             return (
-                "there is no such repository, or this access token may not see it; look at the name, "
-                "and for a private one log in with `hf auth login` or set HF_TOKEN"
+                "there is no such repository, or this access token may not read it; check the name; "
+                "for a private repository log in with `hf auth login` or set HF_TOKEN"
             )
         case errors.RevisionNotFoundError():
-            return "there is no such revision; take a commit, branch or tag that its page lists"
+            return "there is no such revision; use a commit, branch or tag that its page lists"
         case errors.EntryNotFoundError():
-            return f"a file is missing there ({_first_line(error)}); publish the weights again"
+            return f"the repository lacks a file ({_first_line(error)}); publish the weights again"
     if status == 401:
-        return (
-            "the hub does not know this access token; log in with `hf auth login` or set HF_TOKEN"
-        )
+        return "the hub rejects this access token; log in with `hf auth login` or set HF_TOKEN"
     if status == 403:
-        return "this access token has no right to do it; take one that has, to write if you publish"
+        return "this access token has no right to do this; to publish, use a token with the right to write"
     if status in (409, 412):
-        return "somebody changed the repository at the same moment; look at it and run this again"
+        return "somebody else changed the repository at the same time; check it and run the command again"
     if status == 429 or status >= 500:
-        return f"the hub is overloaded or out of order (status {status}); run it again later"
+        return f"the hub is overloaded or out of order (status {status}); try again later"
     return f"the hub answered with status {status} ({_first_line(error)})"
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return str(error).strip().partition("\n")[0].strip() or type(error).__name__

@@ -1,1 +1,1 @@
-"""Files, devices, processes: nothing here knows of emotions."""
+"""Files, devices, worker processes and command lines."""

@@ -1,4 +1,4 @@
-"""Modules run as commands: their words, and mistakes told in one sentence."""
+"""Run a module as a command."""
 
 import sys
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from multimodal_fer.errors import MultimodalFerError
 def run_command(
     function: Callable[..., object], usage: str | None, count: int, more: bool = False
 ) -> None:
-    """Call `function` with the words of the command line; a user's mistake ends in one sentence.
+    """Call `function` with the arguments of the command line; print errors of this package as one sentence.
 
-    It takes `count` words, or with `more` at least as many.
+    Requires `count` arguments, or at least `count` with `more`; prints `usage` otherwise.
     """
     arguments = sys.argv[1:]
     if len(arguments) < count or (len(arguments) > count and not more):

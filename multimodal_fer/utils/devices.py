@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Choose the device and the precision of networks."""
 
 import torch
 
@@ -6,9 +6,9 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes a CUDA device where there is one; `cpu`, `cuda` and `cuda:1` are taken at their word.
+    """Return the device of a name: `cpu`, `cuda`, `cuda:1`, or `auto` for CUDA if available, else the CPU.
 
-    Raises `ValueError` for any other name, and for CUDA where torch finds none.
+    Raises `ValueError` for any other name, and for CUDA if torch finds no CUDA device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -20,10 +20,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def mixed_precision(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """The context in which a training computes its logits.
+    """Return the context in which training computes logits; weights and losses stay float32.
 
-    `auto` is bfloat16 on CUDA and float32 on a CPU; `bfloat16` is worth asking for on CPUs that multiply it
-    in hardware (AMX). Weights and losses stay float32.
+    `auto` is bfloat16 on CUDA and float32 on a CPU. `bfloat16` speeds up CPUs that multiply it in hardware
+    (AMX).
     """
     half = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16, enabled=half)

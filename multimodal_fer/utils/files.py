@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, hashed, found in packages; marked blocks of pages."""
+"""Write files completely or not at all, hash them, and find installed packages."""
 
 import hashlib
 import importlib.util
@@ -17,7 +17,7 @@ BLOCK_END = "<!-- end -->"
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A name to write to, renamed to `path` at the end; a kill or a full disk leaves the old file."""
+    """Yield a temporary path that replaces `path` on success; after a crash the old file is unchanged."""
     path = Path(path)
     temporary = path.with_name(path.name + ".part")
     try:
@@ -28,39 +28,38 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text, completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write readable JSON, whole or not at all; NaN and infinity are refused."""
+    """Write indented JSON, completely or not at all; raise `ValueError` for NaN and infinity."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
     write_text(path, text + "\n")
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
+    """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def package_folders(name: str) -> list[Path]:
-    """Where an installed package lies, without importing it; empty where it is not installed."""
+    """Return the folders of an installed package without importing it; empty if it is not installed."""
     found = importlib.util.find_spec(name)
-    places = found.submodule_search_locations if found else None
-    return [Path(place) for place in places or ()]
+    return [Path(folder) for folder in (found and found.submodule_search_locations) or ()]
 
 
 def fill_block(page: str, name: str, content: str) -> str:
-    """A page with `content` between the marks of its generated block `name`."""
+    """Return a page with `content` between the marks of its generated block `name`."""
     start = f"<!-- generated: {name} -->"
     before, rest = page.split(start)
     return f"{before}{start}\n{content}\n{BLOCK_END}{rest.split(BLOCK_END, 1)[1]}"
 
 
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make the folder and see that files can be made in it, before hours of work are lost."""
+    """Create a folder and check that it is writable, before hours of work are lost."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

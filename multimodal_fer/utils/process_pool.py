@@ -1,7 +1,7 @@
-"""Processes that work at one thing at a time, so that a death is noticed and one knows of what.
+"""Run jobs in worker processes, one job at a time each.
 
-The pools of the standard library fail as a whole where one process dies, and their processes outlive a parent
-that was killed.
+`concurrent.futures.ProcessPoolExecutor` fails as a whole when one process dies, reports neither the job nor
+the exit code, cannot stop a running job before Python 3.14, and its processes outlive a killed parent.
 """
 
 import multiprocessing
@@ -18,14 +18,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from multimodal_fer.errors import MultimodalFerError
 
-TRIES = 2  # of a job whose process dies: the first death may have been of something else
+TRIES = 2  # of a job whose process dies: the job may not have caused the first death
 PATIENCE = 5.0  # seconds for an idle process to end by itself
-READY = "ready"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Job = TypeVar("Job")
 Work = Callable[[Any], Any]
-Start = Callable[[int, int], Any]  # of a process's number and how many there are
+Start = Callable[[int, int], Any]  # of the number of a process and the number of processes
 
 
 class PoolError(MultimodalFerError):
@@ -39,24 +38,23 @@ class Died(NamedTuple):
 
 
 def processors() -> list[int]:
-    """Numbers of the processors that this process may use."""
+    """Return the numbers of the processors that this process may use."""
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def take_share(number: int, workers: int) -> int:
-    """Bind this process to its share of the processors, where the system can; returns how many these are.
+    """Bind this process to its share of the processors, if the system can; return the size of the share.
 
-    Without this each of several processes would start as many threads as there are processors, in FFmpeg,
-    OpenMP and others alike, and they would hinder each other.
+    Otherwise FFmpeg, OpenMP and others would start one thread per processor in each process.
     """
     known = processors()
-    mine = known[number % workers :: workers] or [known[number % len(known)]]
+    share = known[number % workers :: workers] or [known[number % len(known)]]
     if sys.platform == "linux" and workers > 1:
-        os.sched_setaffinity(0, mine)
-    os.environ.update(dict.fromkeys(THREADS, str(len(mine))))  # for what is loaded from here on
-    return len(mine)
+        os.sched_setaffinity(0, share)
+    os.environ.update(dict.fromkeys(THREADS, str(len(share))))  # for libraries loaded later
+    return len(share)
 
 
 def run_in_processes(
@@ -67,112 +65,101 @@ def run_in_processes(
     start: Start = take_share,
     tries: int = TRIES,
 ) -> Generator[tuple[Job, Any], None, None]:
-    """Each job with what `work` returns for it, as they get done; `Died` where no process survives it.
+    """Yield each job with the result of `work`, in order of completion; `Died` if its process died.
 
     Parameters
     ----------
     work
-        a function of a module, which other processes can import
+        a function that other processes can import
     workers
-        processes; 0 works in this one, which is simpler to debug and does not survive crashes
+        number of processes; 0 works in this process, for debugging
     start
-        what each process does first; by default it takes its share of the processors
+        called first in each process; by default it takes its share of the processors
     tries
         of a job whose process dies
 
-    Raises what `start` or `work` raises, and ends all processes: then, or where nobody asks for further
-    results. `PoolError` where a process ends before it is ready.
+    Raises what `start` or `work` raises, and `PoolError` if a process ends before it is ready. All processes
+    are ended on an error and when the generator is closed.
     """
     if not workers:
-        for job in jobs:
-            yield job, work(job)
+        yield from ((job, work(job)) for job in jobs)
         return
     waiting = deque((job, 1) for job in jobs)
     workers = min(workers, len(jobs))
-    crew: list[_Worker] = []
+    pool: dict[Any, _Worker] = {}
+
+    def launch(number: int) -> None:
+        worker = _Worker(work, start, number, workers)
+        pool[worker.pipe] = worker
+
     try:
-        crew.extend(_Worker(work, start, number, workers) for number in range(workers))
-        while True:
-            for worker in crew:
-                if worker.task is None and waiting:
-                    worker.give(*waiting.popleft())
-            busy: dict[Any, _Worker] = {worker.pipe: worker for worker in crew if worker.task}
-            if not busy:
-                return
-            for pipe in connection.wait(list(busy)):
-                worker = busy[pipe]
-                assert worker.task
-                job, done = worker.task
-                answer = worker.take()
+        for number in range(workers):
+            launch(number)
+        while pool:
+            for pipe in connection.wait(list(pool)):
+                worker = pool[pipe]
+                task, answer = worker.task, worker.receive()
                 if isinstance(answer, Exception):
                     raise answer
-                again = isinstance(answer, Died) and done < tries
-                if again:
-                    waiting.append((job, done + 1))
                 if isinstance(answer, Died):
-                    crew.remove(worker)
+                    del pool[pipe]
+                    if task and task[1] < tries:
+                        waiting.append((task[0], task[1] + 1))
+                        task = None
                     if waiting:
-                        crew.append(_Worker(work, start, worker.number, workers))
-                elif worker.task is None and not waiting:
-                    worker.end()  # its memory is worth more to those that still work
-                    crew.remove(worker)
-                if answer is not READY and not again:
-                    yield job, answer
+                        launch(worker.number)
+                elif waiting:
+                    worker.give(waiting.popleft())
+                else:
+                    del pool[pipe]
+                    worker.end(PATIENCE)  # frees its memory for the others
+                if task:
+                    yield task[0], answer
     finally:
-        for worker in crew:
+        for worker in pool.values():
             worker.end()
 
 
 class _Worker:
-    """One process, seen from its parent."""
+    """The parent's side of one process: starting while `task` is None, then always on a job."""
 
     def __init__(self, work: Work, start: Start, number: int, workers: int) -> None:
-        # A fresh interpreter: a copy of a process with running threads may hang.
+        # A forked copy of a process with running threads may hang.
         context = multiprocessing.get_context("spawn")
         self.number = number
-        self.task: tuple[Any, int] | None = None  # the job under way, and which try it is
-        self.is_ready = False
+        self.task: tuple[Any, int] | None = None  # the job and the number of this try
         self.pipe, other = context.Pipe()
         self.process = context.Process(
             target=_serve, args=(work, start, other, number, workers), daemon=True
         )
         self.process.start()
-        other.close()  # only the process holds it now, so its end is noticed
+        other.close()  # so that the end of the process closes the pipe
 
-    def give(self, job: Any, tries: int) -> None:
-        self.task = job, tries
-        with suppress(OSError):  # if it is dead, taking its answer tells
-            self.pipe.send(job)
+    def give(self, task: tuple[Any, int]) -> None:
+        self.task = task
+        with suppress(OSError):  # `receive` reports a dead process
+            self.pipe.send(task[0])
 
-    def take(self) -> Any:
-        """`READY`, an answer, an exception, or how the process died."""
+    def receive(self) -> Any:
+        """Return an answer, an exception, or `Died`."""
         try:
-            answer = self.pipe.recv()
+            return self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             self.pipe.close()
-            how = _describe_end(self.process.exitcode or 0)
-            if not self.is_ready:
-                raise PoolError(
-                    f"a worker process ended before it was ready ({how}); try fewer workers"
-                ) from None
+        how = _describe_exit(self.process.exitcode or 0)
+        if self.task:
             return Died(how)
-        if not self.is_ready:  # the first thing that a process says
-            self.is_ready = True
-            return answer if isinstance(answer, Exception) else READY
-        self.task = None
-        return answer
+        return PoolError(f"a worker process ended before it was ready ({how}); try fewer workers")
 
-    def end(self) -> None:
-        """At its ease where it waits for work, at once where it is amid some."""
+    def end(self, patience: float = 0.0) -> None:
         self.pipe.close()
-        if self.is_ready and self.task is None:
-            self.process.join(PATIENCE)
+        self.process.join(patience)
         self.process.kill()
         self.process.join()
 
 
-def _describe_end(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name
@@ -180,15 +167,13 @@ def _describe_end(code: int) -> str:
 
 
 def _serve(work: Work, start: Start, pipe: Any, number: int, workers: int) -> None:
-    """What a worker process does until its parent ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all: the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all processes; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         start(number, workers)
     except MultimodalFerError as error:
-        pipe.send(error)
-        return
-    pipe.send(READY)
+        return pipe.send(error)
+    pipe.send(None)  # ready
     with suppress(EOFError, OSError):
         while True:
             pipe.send(_attempt(work, pipe.recv()))
@@ -204,7 +189,7 @@ def _attempt(work: Work, job: Any) -> Any:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot say goodbye; its children must not go on writing."""
+    """End this process when its parent ends: a killed parent cannot end its children."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

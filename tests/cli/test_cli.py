@@ -1,4 +1,4 @@
-"""The command as people type it: exit codes, clean stdout, whole files or none."""
+"""Test the command: exit codes, stdout, and complete files or none."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def test_json_on_stdout_and_nothing_else(clip):
     assert "warning" in result.stderr and "has no sound" in result.stderr
 
 
-def test_quiet_says_nothing(clip):
+def test_quiet_prints_no_messages(clip):
     result = run("analyze", clip, "--speech-model", "none", "--quiet")
     assert result.returncode == 0
     assert result.stderr == ""
@@ -62,12 +62,12 @@ def test_all_formats_of_the_sample(tmp_path):
     assert [float(row["time"]) for row in frames] == answer["frames"]["times"]
     assert {row["reason"] for row in frames if not row["face_id"]} == {"no face found"}
     srt = (tmp_path / "out" / "sample.srt").read_text()
-    srt = srt.replace("In the end,", "In the end")  # some processors hear a comma there
+    srt = srt.replace("In the end,", "In the end")  # some processors recognise a comma there
     assert srt.startswith("1\n00:00:00,") and "In the end I found it in the menu." in srt
     vtt = (tmp_path / "out" / "sample.vtt").read_text()
     assert vtt.startswith("WEBVTT\n\n00:00:00.") and "[happiness" in vtt
-    assert "expressed" in result.stdout and "happiness" in result.stdout
-    assert "sample.json" in result.stderr  # says where the files lie
+    assert "contribution of each modality" in result.stdout and "happiness" in result.stdout
+    assert "sample.json" in result.stderr  # names the files
 
 
 def test_good_files_are_kept_when_others_fail(clip, tmp_path):
@@ -126,7 +126,7 @@ def test_wrong_settings_are_explained(clip, arguments, message):
 
 
 def test_a_model_that_cannot_be_fetched_is_a_warning(tmp_path):
-    """A known name, no copy of it here, and no network: words are missing, the rest is there."""
+    """Check that a speech model that is neither installed nor reachable costs only the words."""
     offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     result = run("analyze", SAMPLE, "--speech-model", "base", env=offline)
     assert result.returncode == 0, result.stderr
@@ -135,7 +135,7 @@ def test_a_model_that_cannot_be_fetched_is_a_warning(tmp_path):
 
 
 def test_interrupting_keeps_finished_answers(clip, tmp_path, portrait):
-    """Ctrl-C in the second file: the first answer is whole, the second leaves nothing behind."""
+    """Check that Ctrl+C in the second file keeps the first result and leaves no partial file."""
     long = write_clip(tmp_path / "long.mp4", frame_times=every(120, 10), picture=lambda _: portrait)
     command = [
         *COMMAND, "analyze", str(clip), str(long), "-o", str(tmp_path / "out"),

@@ -1,4 +1,4 @@
-"""The commands for weights, as people type them: what they print, when they ask, how they fail."""
+"""Test the commands for weights: output, questions and errors."""
 
 import json
 import re
@@ -19,7 +19,7 @@ pytest.importorskip("huggingface_hub", reason="publishing needs huggingface_hub 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = [
     pytest.mark.usefixtures("online"),
-    # The library hands bytes to its client in a way that the client no longer likes.
+    # The library calls its HTTP client in a deprecated way.
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
 ]
 
@@ -33,54 +33,56 @@ def terminal(monkeypatch):
     monkeypatch.setattr(cli_weights, "somebody_is_there", lambda: True)
 
 
-def test_a_dry_run_shows_the_plan_and_asks_no_hub(face, server):
+def test_a_dry_run_shows_the_plan_without_requests(face, server):
     result = run("publish", face, "--repo", REPO, "--dry-run", "--private", "--gated", "auto")
     assert result.exit_code == 0 and not server.requests
     planned = plan(face, REPO)
-    for said in (
+    for part in (
         f"→ {REPO}, private, gated (auto)",
         "licence: other (research-use)",
         planned.sha256,
     ):
-        assert said in result.stdout
+        assert part in result.stdout
     shown = dict(re.findall(r"([\d,]+) bytes  (\S+)", result.stdout))
     sizes = {file.path: f"{file.size:,}" for file in planned.files}
     assert {size: name for name, size in sizes.items()}.items() <= shown.items()
 
 
-def test_what_is_missing_is_shown_and_nothing_is_published(face, server):
+def test_problems_are_shown_and_nothing_is_published(face, server):
     edit_card(face, "## Limits", "## Limit")
-    (face / "heard.wav").write_bytes(b"RIFF")
+    (face / "speech.wav").write_bytes(b"RIFF")
     for more in ([], ["--dry-run"], ["--yes"]):
         result = run("publish", face, "--repo", REPO, *more)
         assert result.exit_code == 1 and not server.requests
-        assert "missing or wrong: " in result.stdout and "'## Limits' is missing" in result.stdout
+        assert "problem: " in result.stdout and "'## Limits' is missing" in result.stdout
         assert "looks like sound of a corpus" in result.stdout and "2 problems" in result.stdout
 
 
-def test_there_and_back_again(weights, server):
+def test_published_weights_can_be_fetched_and_used(weights, server):
     result = run("publish", weights / "both7", "--repo", "lab/both")
     assert result.exit_code == 0, result.output
     address = re.search(r"published: (\S+)", result.stdout)
     assert address and address[1].startswith(server.address)
     fetched = run("fetch", "lab/both")
-    told = dict(re.findall(r"(\w+): (.+)", fetched.stdout))
-    assert set(told) == {"folder", "revision", "sha256"}
-    assert told["revision"] == address[1].rsplit("/", 1)[1]
-    assert told["sha256"] == plan(weights / "both7", "lab/both").sha256
-    again = run("fetch", "lab/both", "--revision", told["revision"], "--sha256", told["sha256"])
+    printed = dict(re.findall(r"(\w+): (.+)", fetched.stdout))
+    assert set(printed) == {"folder", "revision", "sha256"}
+    assert printed["revision"] == address[1].rsplit("/", 1)[1]
+    assert printed["sha256"] == plan(weights / "both7", "lab/both").sha256
+    again = run(
+        "fetch", "lab/both", "--revision", printed["revision"], "--sha256", printed["sha256"]
+    )
     assert again.stdout == fetched.stdout
     wrong = run("fetch", "lab/both", "--sha256", "0" * 64)
     assert wrong.exit_code == 1 and "expected content with sha256 000" in wrong.stderr
     answer = json.loads(run("analyze-text", "i love it", "--bundle", "lab/both").stdout)
     assert answer["bundle"].startswith("both@") and answer["emotion"]
     assert (
-        f"lab/both: bundle of face-tiny, text-tiny, 0.0 MiB\n  {told['folder']}"
+        f"lab/both: bundle of face-tiny, text-tiny, 0.0 MiB\n  {printed['folder']}"
         in run("weights", "list").stdout
     )
 
 
-def test_people_are_asked_before_it_is_for_good(face, server, terminal):
+def test_a_confirmation_is_needed_before_publishing(face, server, terminal):
     refused = run("publish", face, "--repo", REPO, input="n\n")
     assert refused.exit_code == 1 and REPO not in server.repositories
     assert f"publish on {REPO}? It cannot be taken back" in refused.output
@@ -91,7 +93,7 @@ def test_people_are_asked_before_it_is_for_good(face, server, terminal):
 
 
 @pytest.mark.parametrize(("word", "gate"), [("manual", "manual"), ("auto", "auto"), ("no", False)])
-def test_the_gate_is_as_asked(face, server, word, gate):
+def test_the_gate_is_set(face, server, word, gate):
     run("publish", face, "--repo", REPO, "--gated", word)
     assert server.repositories[REPO].gated == gate
     assert run("publish", face, "--repo", REPO, "--gated", "maybe").exit_code == 2
@@ -121,37 +123,39 @@ def test_weights_are_listed_with_labels_and_size(weights, monkeypatch):
     assert "open7: bundle of " in text and "broken: cannot be loaded: " in text
 
 
-def test_registered_weights_are_listed_before_they_are_here(monkeypatch, tmp_path):
+def test_registered_weights_are_listed_before_the_download(monkeypatch, tmp_path):
     entry = {"repo": "lab/both", "revision": "0" * 40, "sha256": "0" * 64}
     (tmp_path / "registry.json").write_text(json.dumps({"both": entry}))
     monkeypatch.setattr(registry, "REGISTRY", tmp_path / "registry.json")
-    assert "both: published as lab/both, fetched when" in run("weights", "list").stdout
+    assert (
+        "both: published as lab/both, downloaded when first used" in run("weights", "list").stdout
+    )
 
 
-def test_verifying_finds_what_was_altered(weights, monkeypatch):
+def test_verification_finds_altered_files(weights, monkeypatch):
     monkeypatch.setenv(registry.WEIGHTS_VARIABLE, str(weights))
     result = run("weights", "verify", "both7", weights / "text-tiny")
-    assert result.exit_code == 0 and result.stdout.count("as saved") == 2
+    assert result.exit_code == 0 and result.stdout.count("verified") == 2
     content = bytearray((weights / "face-tiny" / "model.safetensors").read_bytes())
     content[-1] ^= 1
     (weights / "face-tiny" / "model.safetensors").write_bytes(bytes(content))
     result = run("weights", "verify", "both7", "text-tiny", "nothing")
     assert result.exit_code == 1
     assert re.search(r"both7: FAILED: .*expected sha256", result.stdout)
-    assert "text-tiny: as saved" in result.stdout
+    assert "text-tiny: verified" in result.stdout
     assert "nothing: FAILED: weights 'nothing' not found" in result.stdout
 
 
-def test_a_part_that_answers_otherwise_fails_its_bundle(weights):
+def test_a_part_with_other_outputs_fails_its_bundle(weights):
     golden = weights / "text-tiny" / "golden.json"
     logits = json.loads(golden.read_text())["logits"]
     logits[0][0] += 0.1
     golden.write_text(json.dumps({"logits": logits}))
     result = run("weights", "verify", weights / "both7")
-    assert result.exit_code == 1 and "golden logits differ by 0.1" in result.stdout
+    assert result.exit_code == 1 and "logits of the reference input differ by 0.1" in result.stdout
 
 
-def test_all_that_is_here_is_verified():
+def test_all_local_weights_are_verified():
     result = run("weights", "verify")
     assert result.exit_code == 0, result.stdout
     names = {
@@ -159,7 +163,7 @@ def test_all_that_is_here_is_verified():
         for name, place in registry.known_weights().items()
         if not isinstance(place, registry.Pin)
     }
-    assert set(re.findall(r"^(\S+): as saved", result.stdout, re.MULTILINE)) == names
+    assert set(re.findall(r"^(\S+): verified", result.stdout, re.MULTILINE)) == names
 
 
 def test_an_interrupted_fetch_leaves_nothing(face, server, monkeypatch, tmp_path):
@@ -168,7 +172,7 @@ def test_an_interrupted_fetch_leaves_nothing(face, server, monkeypatch, tmp_path
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(downloading, "_receive_file", interrupt)
+    monkeypatch.setattr(downloading, "_download_file", interrupt)
     result = CliRunner().invoke(app, ["fetch", REPO])
     assert result.exit_code != 0
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

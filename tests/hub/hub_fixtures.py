@@ -1,6 +1,6 @@
-"""The hub on this machine as the library sees it, and weights to publish.
+"""Fixtures for the local hub and for weights to publish.
 
-A test module takes them with `pytest_plugins = ["hub_fixtures"]` and `usefixtures("online")`.
+A test module uses them with `pytest_plugins = ["hub_fixtures"]` and `usefixtures("online")`.
 """
 
 import shutil
@@ -27,7 +27,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def library(server, tmp_path_factory):
-    """huggingface_hub as it is imported with this hub's address; the one before is put back."""
+    """Import huggingface_hub with the address of the local hub; restore the former modules at the end."""
     names = [name for name in sys.modules if name.split(".")[0] == "huggingface_hub"]
     before = {name: sys.modules.pop(name) for name in names}
     with pytest.MonkeyPatch.context() as patch:
@@ -50,7 +50,7 @@ def library(server, tmp_path_factory):
 
 @pytest.fixture
 def online(server, library, monkeypatch, tmp_path):
-    """An empty hub, an empty cache, the owner's token, no waiting, and no way to another machine."""
+    """Set up an empty hub and cache and the owner's token; forbid waiting and other addresses."""
     server.clear()
     monkeypatch.setenv("HF_TOKEN", OWNER_TOKEN)
     monkeypatch.setenv(downloading.CACHE_VARIABLE, str(tmp_path / "cache"))
@@ -58,7 +58,7 @@ def online(server, library, monkeypatch, tmp_path):
     connect = socket.socket.connect
 
     def connect_here(self, address):
-        assert address[0] == "127.0.0.1", f"a test reached for {address}"
+        assert address[0] == "127.0.0.1", f"a test contacted {address}"
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
@@ -66,7 +66,7 @@ def online(server, library, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A bundle of a face and a text network, each complete with its card."""
+    """Create a bundle of a face and a text network, each with a complete card."""
     root = tmp_path_factory.mktemp("made")
     torch.manual_seed(0)
     face = build("se-resnet", {"widths": [8, 8], "blocks": [1, 1]})
@@ -85,7 +85,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def weights(made, tmp_path):
-    """A copy to change."""
+    """Return a copy to change."""
     shutil.copytree(made, tmp_path / "weights")
     return tmp_path / "weights"
 

@@ -1,10 +1,10 @@
-"""A model hub on this machine: enough of the protocol to publish to and fetch from, and ways to fail.
+"""A local model hub with the requests needed to publish and download, and with faults.
 
     with HubServer() as hub:
         hub.address          # for HF_ENDPOINT
         hub.fail("cut downloads")
 
-Repositories live in memory as lists of commits. Requests are noted in `requests` as "METHOD path".
+Repositories are kept in memory as lists of commits. `requests` lists all requests as "METHOD path".
 """
 
 import base64
@@ -22,13 +22,13 @@ from urllib.parse import unquote, urlsplit
 OWNER_TOKEN, READER_TOKEN = "hf_owner", "hf_reader"
 
 FAULTS = {
-    "cut downloads",  # every answer with weights ends in the middle
-    "cut one download",  # only the next one does
-    "wrong content",  # weights come with one byte changed
+    "cut downloads",  # the connection is lost in each download of weights
+    "cut one download",  # only in the next one
+    "wrong content",  # weights with one byte changed
     "conflict",  # somebody else commits first
     "no writing",  # the token has no right to write
     "out of order",  # looking a repository up fails inside the hub
-    "no JSON",  # looking a repository up answers a page
+    "no JSON",  # looking a repository up returns a page
 }
 
 Files = dict[str, bytes]
@@ -36,15 +36,13 @@ Files = dict[str, bytes]
 
 @dataclass
 class Repository:
-    """What the hub knows of one repository."""
+    """A repository of the hub."""
 
     private: bool
     gated: str | bool = False
     commits: list[tuple[str, Files]] = field(default_factory=list)
-    readers: set[str] = field(default_factory=set)  # tokens that the owner let through the gate
-    claims: dict[str, int] = field(
-        default_factory=dict
-    )  # sizes that are announced instead of the real
+    readers: set[str] = field(default_factory=set)  # tokens with access to a gated repository
+    claims: dict[str, int] = field(default_factory=dict)  # wrong sizes that are listed
 
     def __post_init__(self):
         self.commit({".gitattributes": b"*.safetensors filter=lfs\n"})
@@ -57,7 +55,7 @@ class Repository:
         return self.commits[-1][0]
 
     def at(self, revision: str) -> tuple[str, Files] | None:
-        """A commit and its files; None where there is no such revision."""
+        """Return a commit and its files; None if there is no such revision."""
         if revision == "main":
             return self.commits[-1]
         return next((commit for commit in self.commits if commit[0] == revision), None)
@@ -76,7 +74,7 @@ def is_large(path: str) -> bool:
 
 
 class HubServer(ThreadingHTTPServer):
-    """Listens on a free port of the loopback interface while its `with` lasts."""
+    """A hub on a free port of the loopback interface, running inside `with`."""
 
     daemon_threads = True
 
@@ -85,7 +83,7 @@ class HubServer(ThreadingHTTPServer):
         self.repositories: dict[str, Repository] = {}
         self.large: dict[str, bytes] = {}  # large files by sha256, committed or not
         self.faults: set[str] = set()
-        self.refused: set[str] = set()  # sha256 of large files that are not received to their end
+        self.refused: set[str] = set()  # sha256 of large files whose upload is cut
         self.requests: list[str] = []
         self.lock = Lock()
 
@@ -102,17 +100,17 @@ class HubServer(ThreadingHTTPServer):
         self.server_close()
 
     def fail(self, fault: str) -> None:
-        """From now on, one of `FAULTS`."""
+        """Switch on one of `FAULTS`."""
         assert fault in FAULTS
         self.faults.add(fault)
 
     def put(self, name: str, files: Files) -> str:
-        """A new public repository, as if published; returns its commit."""
+        """Create a public repository; return its commit."""
         self.repositories[name] = Repository(private=False)
         return self.repositories[name].commit(files)
 
     def clear(self) -> None:
-        """No repositories, no faults: as at the start."""
+        """Remove all repositories and faults."""
         self.repositories.clear()
         self.large.clear()
         self.refused.clear()
@@ -120,12 +118,12 @@ class HubServer(ThreadingHTTPServer):
         self.requests.clear()
 
     def asked(self, method: str) -> Counter[str]:
-        """How often each path was asked for with a method."""
-        noted = (request.split(" ", 1) for request in self.requests)
-        return Counter(path for name, path in noted if name == method)
+        """Return the number of requests of a method for each path."""
+        pairs = (request.split(" ", 1) for request in self.requests)
+        return Counter(path for name, path in pairs if name == method)
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is no news."""
+        """Print nothing when a client closes the connection."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -161,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
         self.route()
 
     def route(self) -> None:
-        """Note the request and hand it to the method that answers it."""
+        """Record the request and call the method that answers it."""
         self.carried: bytes | None = None
         path = urlsplit(self.path).path
         with self.server.lock:
@@ -173,10 +171,10 @@ class Handler(BaseHTTPRequestHandler):
         self.refuse(404, "NotFound", f"no such address: {path}")
 
     def log_message(self, *_: object) -> None:
-        """Tests want no log."""
+        """Print no log."""
 
     def body(self) -> bytes:
-        """What the request carries, read once."""
+        """Return the body of the request, read once."""
         if self.carried is None:
             self.carried = self.read_body()
         return self.carried
@@ -224,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def repository(self, name: str) -> Repository | None:
-        """A repository that exists and may be seen; otherwise None, and it has been refused."""
+        """Return a repository that the client may read; otherwise refuse the request and return None."""
         found = self.server.repositories.get(name)
         if self.token() not in ("", OWNER_TOKEN, READER_TOKEN):
             self.refuse(401, "", "Invalid credentials in Authorization header")

@@ -1,4 +1,4 @@
-"""Small weights that could be published, changed by tests, and put into the hub on this machine."""
+"""Create, change and publish small weights on the local hub of the tests."""
 
 import json
 from collections.abc import Iterator
@@ -61,10 +61,10 @@ def latest(server, repo: str = REPO) -> dict[str, bytes]:
 
 
 def put(server, folder: Path) -> str:
-    """A folder as if it had been published; returns the commit."""
+    """Publish a folder without the package; return the commit."""
     return server.put(REPO, {file.name: file.read_bytes() for file in folder.iterdir()})
 
 
 def change(server, path: str, content: bytes) -> str:
-    """Somebody puts another file into the repository; returns the commit."""
+    """Commit another file to the repository; return the commit."""
     return server.repositories[REPO].commit({path: content})

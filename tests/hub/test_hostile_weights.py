@@ -1,4 +1,4 @@
-"""Weights folders made to do harm: refused with a sentence, before memory is taken; nothing is executed."""
+"""Test that malicious weights folders are refused before memory is allocated, and never executed."""
 
 import ast
 import json
@@ -20,7 +20,9 @@ from multimodal_fer.models import MODELS, build
 from multimodal_fer.models.shapes import tensor_shapes_of
 from multimodal_fer.text.vocabulary import Vocabulary
 
-resource = pytest.importorskip("resource", reason="memory is measured as Unix tells it")
+resource = pytest.importorskip(
+    "resource", reason="memory is measured with the resource module of Unix"
+)
 
 ROOT = Path(__file__).parent.parent.parent
 LARGE = 10 * 2**30  # bytes
@@ -30,7 +32,7 @@ MOST_GROWTH = 300 * 2**10  # KiB of memory that refusing may take
 
 @pytest.fixture
 def folders(tmp_path):
-    """A face network, a text network, and a bundle of both, as they should be."""
+    """Return a folder with a valid face network, a text network, and a bundle of both."""
     torch.manual_seed(0)
     face = build("se-resnet", {"widths": [8, 8], "blocks": [1, 1]})
     loading.save_model(tmp_path / "face", "se-resnet", face, {})
@@ -49,8 +51,8 @@ def face(folders):
 
 @pytest.fixture(autouse=True)
 def memory():
-    """Whatever a test does to be refused, it takes no memory worth speaking of."""
-    build("words", {"vocabulary_size": 10})  # what torch takes once
+    """Check that no test allocates much memory."""
+    build("words", {"vocabulary_size": 10})  # memory that torch allocates once
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_GROWTH
@@ -62,7 +64,7 @@ def edit_settings(folder: Path, **values) -> None:
 
 
 def pin_again(bundle: Path, **parts: dict) -> None:
-    """Let a bundle claim something else about its parts."""
+    """Change what a bundle states about its parts."""
     pinned = json.loads((bundle / "config.json").read_text())["parts"]
     edit_config(bundle, parts={name: row | parts.get(name, {}) for name, row in pinned.items()})
 
@@ -81,9 +83,9 @@ SETTINGS = {
     "labels": ({"labels": ["a"] * 10**5}, r"does not fit.*head.bias: expected 100,000, found 8"),
     "crops": ({"input_size": 10**9}, "expected input_size from 1 to 1024, found 1000000000"),
     "no crops": ({"input_size": "48"}, "expected input_size from 1"),
-    "cold": ({"temperature": 0}, "expected a temperature"),
-    "nothing": ({"temperature": float("nan")}, "expected a temperature"),
-    "hot": ({"temperature": float("inf")}, "expected a temperature"),
+    "cold": ({"temperature": 0}, "expected temperature from 0.001 to 1000, found 0"),
+    "nothing": ({"temperature": float("nan")}, "expected temperature from 0.001 to 1000"),
+    "hot": ({"temperature": float("inf")}, "expected temperature from 0.001 to 1000"),
     "text": ({"widths": "wide"}, "cannot be built"),
     "unknown": ({"code": "import os"}, "has no setting"),
 }
@@ -95,24 +97,26 @@ def test_settings_of_absurd_size_or_kind_are_refused(face, kind):
     edit_settings(face, **settings)
     with pytest.raises(WeightsError, match=sentence):
         loading.load_model(face)
-    assert torch.is_grad_enabled()  # it stops amid torch's own switching
+    assert torch.is_grad_enabled()  # also after an error inside torch
 
 
 @pytest.mark.parametrize("model", ["os.system", "../se-resnet", "", ["se-resnet"], None, 7])
 def test_models_of_other_names_are_refused(face, model):
     edit_config(face, model=model)
-    with pytest.raises(WeightsError, match=r"unknown model|expected a model's name"):
+    with pytest.raises(
+        WeightsError, match=r"unknown model|expected the name and the settings of a model"
+    ):
         loading.load_model(face)
 
 
-def test_settings_that_are_no_settings_are_refused(face):
+def test_invalid_settings_are_refused(face):
     for settings in ([], "x", None, 3):
         edit_config(face, settings=settings)
-        refused(face, "expected a model's name and its settings")
+        refused(face, "expected the name and the settings of a model")
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_sketch_is_what_would_be_built(name):
+def test_shapes_without_memory_are_those_of_the_network(name):
     settings = FUSED if name == "late-attention" else {}
     shapes = tensor_shapes_of(name, settings)
     if name.startswith("pretrained"):
@@ -128,7 +132,7 @@ def test_settings_of_any_kind_build_a_network_or_are_refused(name):
     base = FUSED if name == "late-attention" else {}
     for field in fields(config):
         for value in ("x", [], {}, -1, 0, None, 10**9, [[1]]):
-            with suppress(WeightsError):  # and no other error
+            with suppress(WeightsError):  # no other error
                 tensor_shapes_of(name, base | {field.name: value})
 
 
@@ -164,28 +168,28 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("kind", CLAIMS)
-def test_headers_that_lie_are_refused(face, kind):
+def test_wrong_headers_are_refused(face, kind):
     length, header = CLAIMS[kind]
     text = json.dumps(header).encode()
     content = struct.pack("<Q", len(text) if length is None else length) + text + b"\0" * 16
     (face / "model.safetensors").write_bytes(content)
-    refused(face, "is no whole safetensors file")
+    refused(face, "is not a complete safetensors file")
 
 
-def test_a_file_without_end_or_beginning_is_refused(face):
+def test_truncated_files_are_refused(face):
     whole = (face / "model.safetensors").read_bytes()
     for content in (b"", whole[:4], whole[:-1], whole + b"\0", b"\0" * 100):
         (face / "model.safetensors").write_bytes(content)
-        refused(face, "is no whole safetensors file")
+        refused(face, "is not a complete safetensors file")
 
 
-def test_tensors_without_number_are_refused(face, monkeypatch):
+def test_too_many_tensors_are_refused(face, monkeypatch):
     monkeypatch.setattr("multimodal_fer.hub.weights_folder.MOST_TENSORS", 10)
     refused(face, r"\d+ tensors, at most 10 are read")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_no_numbers_are_refused(face, value):
+def test_weights_with_nan_or_infinity_are_refused(face, value):
     tensors = load_file(face / "model.safetensors")
     tensors["head.weight"][0, 0] = value
     save_file(tensors, face / "model.safetensors")
@@ -206,7 +210,7 @@ def test_parts_pin_files_of_weights_only(folders, file):
     refused(folders / "both", "expected files among", loading.load_bundle)
 
 
-def test_bundles_that_are_none_are_refused(folders):
+def test_invalid_bundles_are_refused(folders):
     both = folders / "both"
     before = (both / "config.json").read_text()
     for values in ({"parts": []}, {"parts": {"face": "face"}}, {"parts": {"face": None}}):
@@ -226,7 +230,7 @@ def test_bundles_that_are_none_are_refused(folders):
     (both / "config.json").write_text(before)
     parts = json.loads(before)["parts"]
     edit_config(both, parts={"face": parts["text"], "fusion": parts["face"]})
-    refused(both, "is no network for the part face", loading.load_bundle)
+    refused(both, "is not a network for the part face", loading.load_bundle)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "golden.json"])
@@ -236,7 +240,7 @@ def test_links_out_of_the_folder_are_refused(face, name):
     refused(face, f"{name}: is a link that leads out of its folder", loading.verify_model)
     (face / name).unlink()
     (face / name).symlink_to(name)  # to itself
-    refused(face, "is missing or no file|not found", loading.verify_model)
+    refused(face, "is missing or not a file|not found", loading.verify_model)
     (face / name).unlink()
     (face.parent / "elsewhere").rename(face / "kept")
     (face / name).symlink_to("kept")
@@ -256,21 +260,21 @@ def test_a_vocabulary_that_is_a_link_is_not_read(folders):
 @pytest.mark.parametrize("name", ["vocabulary.txt", "config.json", "golden.json"])
 def test_files_of_ten_gigabytes_are_not_read(folders, name):
     with (folders / "text" / name).open("wb") as file:
-        file.truncate(LARGE)  # a hole, no disk
+        file.truncate(LARGE)  # a sparse file
     refused(folders / "text", r"has 10,240.0 MiB, at most 8.0 MiB are read", loading.verify)
-    if name != "golden.json":  # which loading does not read
+    if name != "golden.json":  # not read by loading
         with pytest.raises(WeightsError, match=r"at most 8\.0 MiB are read"):
             loading.load_bundle(folders / "both")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_what_is_no_file_is_not_opened(face, name):
+def test_other_than_regular_files_are_not_opened(face, name):
     (face / name).unlink()
-    os.mkfifo(face / name)  # opening it would wait for ever
-    refused(face, "is missing or no file|not found")
+    os.mkfifo(face / name)  # opening it would block
+    refused(face, "is missing or not a file|not found")
     (face / name).unlink()
     (face / name).mkdir()
-    refused(face, "is missing or no file|not found")
+    refused(face, "is missing or not a file|not found")
 
 
 @pytest.mark.parametrize(
@@ -293,16 +297,16 @@ def test_configs_made_to_break_readers_are_refused(face, content):
 @pytest.mark.parametrize(
     "content", ["[]", "{}", '{"logits": "x"}', '{"logits": [[1], [1, 2]]}', "[" * 10**6, "{", "\0"]
 )
-def test_golden_logits_that_are_none_are_refused(face, content):
+def test_invalid_reference_outputs_are_refused(face, content):
     (face / "golden.json").write_text(content)
     refused(face, "golden.json: holds no logits", loading.verify_model)
 
 
-def test_golden_logits_of_another_shape_are_refused(face):
-    """One number would be spread over all."""
+def test_reference_outputs_of_another_shape_are_refused(face):
+    """Check that a single number is not broadcast."""
     for logits in (0.0, [], [[0.0]], [[None] * 8] * 4):
         (face / "golden.json").write_text(json.dumps({"logits": logits}))
-        refused(face, "golden", loading.verify_model)
+        refused(face, "holds no logits|input differ by inf", loading.verify_model)
 
 
 RUNS_CODE = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
@@ -318,8 +322,8 @@ def dotted(node: ast.expr) -> str:
     )
 
 
-def what_runs_code(tree: ast.AST) -> list[str]:
-    """Calls that could execute what a file holds."""
+def calls_that_run_code(tree: ast.AST) -> list[str]:
+    """Return calls that could execute the content of a file."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in RUNS_CODE:
@@ -327,7 +331,7 @@ def what_runs_code(tree: ast.AST) -> list[str]:
         if not isinstance(node, ast.Call):
             continue
         name = dotted(node.func)
-        given = {
+        constants = {
             word.arg: word.value.value
             for word in node.keywords
             if isinstance(word.value, ast.Constant)
@@ -337,12 +341,12 @@ def what_runs_code(tree: ast.AST) -> list[str]:
         wrong = (
             name in ("eval", "exec", "compile", "__import__", "os.system", "os.popen")
             or head in RUNS_CODE
-            or (name == "torch.load" and given.get("weights_only") is not True)
+            or (name == "torch.load" and constants.get("weights_only") is not True)
             or name.startswith("torch.hub.")
-            or (name in ("numpy.load", "np.load") and given.get("allow_pickle") is not False)
+            or (name in ("numpy.load", "np.load") and constants.get("allow_pickle") is not False)
             or (head == "yaml" and method not in ("safe_load", "safe_dump"))
-            or ("trust_remote_code" in words and given.get("trust_remote_code") is not False)
-            or ("shell" in words and given.get("shell") is not False)
+            or ("trust_remote_code" in words and constants.get("trust_remote_code") is not False)
+            or ("shell" in words and constants.get("shell") is not False)
         )
         if wrong:
             found.append(f"{node.lineno}: {name}")
@@ -350,8 +354,8 @@ def what_runs_code(tree: ast.AST) -> list[str]:
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_that_is_read_is_executed(path):
-    assert what_runs_code(ast.parse(path.read_text(encoding="utf-8"))) == []
+def test_no_module_executes_files(path):
+    assert calls_that_run_code(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(
@@ -370,5 +374,5 @@ def test_nothing_that_is_read_is_executed(path):
         "subprocess.run(command, shell=True)",
     ],
 )
-def test_what_would_execute_is_found(code):
-    assert what_runs_code(ast.parse(code))
+def test_calls_that_run_code_are_found(code):
+    assert calls_that_run_code(ast.parse(code))

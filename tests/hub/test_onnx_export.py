@@ -1,4 +1,4 @@
-"""ONNX graphs answer as the package does, in a process that has no torch."""
+"""Test that ONNX graphs without torch have the outputs of the package."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ from multimodal_fer.text.vocabulary import Vocabulary
 WEIGHTS = ROOT / "weights"
 TEXT = "I could not find it anywhere, this is terrible!"
 
-# What somebody writes who has the files, numpy and onnxruntime alone.
+# A program with only the files, numpy and onnxruntime.
 WITHOUT_TORCH = """
 import json, sys
 import numpy, onnxruntime
@@ -38,12 +38,12 @@ run = {name: onnxruntime.InferenceSession(f"{folder}/{name}.onnx") for name in b
 scores, embeddings = run["text"].run(
     None, {"tokens": numpy.array([tokens]), "lengths": numpy.array([len(tokens)])}
 )
-fed = {"text_scores": scores, "text_embedding": embeddings}
+inputs = {"text_scores": scores, "text_embedding": embeddings}
 about = bundle["graphs"]["fusion"]
 for name, (_, size) in about["inputs"].items():
-    fed.setdefault(name, numpy.zeros((1, size), "f4"))
-fed["present"] = numpy.array([[float(name == "text") for name in about["modalities"]]], "f4")
-fused, attention = run["fusion"].run(None, fed)
+    inputs.setdefault(name, numpy.zeros((1, size), "f4"))
+inputs["present"] = numpy.array([[float(name == "text") for name in about["modalities"]]], "f4")
+fused, attention = run["fusion"].run(None, inputs)
 assert "torch" not in sys.modules
 print(json.dumps(dict(zip(about["labels"], fused[0].tolist()))))
 """
@@ -65,7 +65,7 @@ def test_every_part_of_the_bundle_is_written(exported: Path) -> None:
         checker.check_model(exported / graph, full_check=True)
 
 
-def test_the_graphs_answer_without_torch_as_the_package_does(exported: Path) -> None:
+def test_graphs_without_torch_give_the_scores_of_the_package(exported: Path) -> None:
     tokens = Vocabulary.load(exported / "vocabulary.txt").encode(TEXT)
     command = [sys.executable, "-c", WITHOUT_TORCH, str(exported), json.dumps(tokens)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -73,16 +73,13 @@ def test_the_graphs_answer_without_torch_as_the_package_does(exported: Path) -> 
     assert json.loads(answer.stdout) == pytest.approx(analyze_text(TEXT).scores, abs=TOLERANCE)
 
 
-def test_a_file_of_other_weights_is_seen_and_not_left_behind(
-    exported: Path, tmp_path: Path
-) -> None:
+def test_a_graph_of_other_weights_is_refused_and_removed(exported: Path, tmp_path: Path) -> None:
     settings = json.loads((WEIGHTS / "fusion-open7" / "config.json").read_text())["settings"]
     other = graph_of(build("late-attention", settings).eval())
     assert largest_difference(other, exported / "fusion.onnx") > TOLERANCE
-    broken = replace(
-        other, trials=[other.trials[0], (other.trials[1][0] * torch.nan, *other.trials[1][1:])]
-    )
-    with pytest.raises(WeightsError, match="differ by nan"):
+    present, embedding, *rest = other.trials[1]
+    broken = replace(other, trials=[other.trials[0], (present, embedding * torch.nan, *rest)])
+    with pytest.raises(WeightsError, match="differ from the network by nan"):
         write_graph(broken, tmp_path / "fusion.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -104,5 +101,5 @@ def test_other_voice_networks_export_too(tmp_path: Path) -> None:
     settings = {"front": "mfcc", "bidirectional": False, "pooling": "last", "units": 8}
     torch.manual_seed(0)
     network = build("speech", settings).eval()
-    network.scale.running_var.fill_(400.0)  # about what MFCC have; an untrained scale is one
+    network.scale.running_var.fill_(400.0)  # typical of MFCC; an untrained scale is 1
     assert write_graph(graph_of(network), tmp_path / "voice.onnx").is_file()

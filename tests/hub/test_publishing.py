@@ -1,6 +1,6 @@
-"""Weights go to a model hub and come back; nothing else does, and nothing arrives half.
+"""Test publishing and downloading: complete weights, and nothing else.
 
-The hub is a server on this machine that speaks the protocol (`hub_server.py`); no other address is reached.
+The hub is a local server (`hub_server.py`); no other address is contacted.
 """
 
 import errno
@@ -34,7 +34,7 @@ yaml = pytest.importorskip("yaml", reason="publishing needs huggingface_hub (ext
 pytest_plugins = ["hub_fixtures"]
 pytestmark = [
     pytest.mark.usefixtures("online"),
-    # The library hands bytes to its client in a way that the client no longer likes.
+    # The library calls its HTTP client in a deprecated way.
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
 ]
 
@@ -42,15 +42,15 @@ LARGE = 10 * 2**30  # bytes
 
 
 @pytest.fixture
-def learnt_from_iemocap(face):
-    """The face network, were it trained on IEMOCAP."""
+def trained_on_iemocap(face):
+    """Return the face network, marked as trained on IEMOCAP."""
     edit_config(face, corpora=["ravdess", "iemocap"])
     (face / "LICENSE").write_text("For research, as the release form of IEMOCAP says.\n")
     return face
 
 
 def in_cache(tmp_path: Path) -> list[str]:
-    """Every file of the cache."""
+    """Return every file of the cache."""
     folder = tmp_path / "cache"
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
@@ -60,7 +60,7 @@ def front_matter(card: str | bytes) -> dict:
     return yaml.safe_load(text.split("---\n")[1])
 
 
-def test_a_plan_says_what_would_be_published(face, server):
+def test_a_plan_lists_the_files_to_publish(face, server):
     planned = plan(face, REPO)
     assert planned.problems == () and planned.gated is False
     assert planned.licence == "other (research-use)"
@@ -115,26 +115,26 @@ def test_weights_without_figures_or_terms_are_refused(weights):
     assert "results, MELD, accuracy: expected a number, found 'good'" in problem
 
 
-def test_weights_that_fail_the_golden_check_are_refused(face):
-    golden = face / "golden.json"
-    logits = json.loads(golden.read_text())["logits"]
+def test_weights_that_fail_the_verification_are_refused(face):
+    reference = face / "golden.json"
+    logits = json.loads(reference.read_text())["logits"]
     logits[0][0] += 0.1
-    golden.write_text(json.dumps({"logits": logits}))
-    assert "golden logits differ" in plan(face, REPO).problems[0]
+    reference.write_text(json.dumps({"logits": logits}))
+    assert "logits of the reference input differ" in plan(face, REPO).problems[0]
     logits[0][0] = float("nan")
-    golden.write_text(json.dumps({"logits": logits}))
+    reference.write_text(json.dumps({"logits": logits}))
     (problem,) = plan(face, REPO).problems
-    assert "golden" in problem
-    golden.unlink()
+    assert "logits of the reference input differ by nan" in problem
+    reference.unlink()
     assert "golden.json: is missing" in plan(face, REPO).problems[0]
 
 
-def test_a_text_network_without_its_words_is_refused(weights):
+def test_a_text_network_without_its_vocabulary_is_refused(weights):
     (weights / "text-tiny" / "vocabulary.txt").unlink()
     assert "vocabulary" in plan(weights / "text-tiny", REPO).problems[0]
 
 
-def test_what_cannot_be_read_or_named_is_said(face):
+def test_missing_folders_and_wrong_names_are_explained(face):
     with pytest.raises(WeightsError, match="expected a folder of weights"):
         plan(face / "nowhere", REPO)
     for name in ("tiny", "lab/", "lab/../tiny", "lab/a/b", "lab/ti ny", "lab/a--b", "lab/a.git"):
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_or_named_is_said(face):
             plan(face, name)
 
 
-def test_without_the_library_there_is_a_sentence(face, monkeypatch):
+def test_a_missing_library_is_explained(face, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for attempt in (lambda: plan(face, REPO), lambda: fetch(REPO)):
         with pytest.raises(HubError, match=r"pip install 'multimodal_fer\[hub\]'"):
@@ -157,19 +157,23 @@ def test_without_the_library_there_is_a_sentence(face, monkeypatch):
         ("folds.csv", b"a,b", "looks like a table"),
         ("answers.jsonl", b"{}", "looks like a table"),
         ("features.npz", b"PK", "looks like arrays"),
-        ("pytorch_model.bin", b"", "is none of the files of weights"),
+        ("pytorch_model.bin", b"", "is not a file of a weights folder"),
         ("transcript.txt", b"hello", "looks like transcripts"),
-        (".DS_Store", b"", "is none of the files"),
-        ("model.safetensors.part", b"", "is none of the files"),
-        ("LICENSE", b"RIFF\x00\x00", "is not what its name says"),
-        ("LICENSE.md", b"\xff\xfe", "is not what its name says"),
-        ("vocabulary.txt", b"_PAD_\n_UNK_\nhello you there\n", "is not what its name says"),
-        ("golden.json", b'{"logits": [], "texts": ["hello"]}', "expected logits alone"),
+        (".DS_Store", b"", "is not a file of a weights folder"),
+        ("model.safetensors.part", b"", "is not a file of a weights folder"),
+        ("LICENSE", b"RIFF\x00\x00", "has content that does not fit its name"),
+        ("LICENSE.md", b"\xff\xfe", "has content that does not fit its name"),
+        (
+            "vocabulary.txt",
+            b"_PAD_\n_UNK_\nhello you there\n",
+            "has content that does not fit its name",
+        ),
+        ("golden.json", b'{"logits": [], "texts": ["hello"]}', "expected only logits"),
         ("README.md", CARD.encode() + b"Ses01F_impro01_F000: angry\n", "names turns of IEMOCAP"),
-        ("model.safetensors", struct.pack("<Q", LARGE) + b"{}", "no whole safetensors file"),
+        ("model.safetensors", struct.pack("<Q", LARGE) + b"{}", "not a complete safetensors file"),
     ],
 )
-def test_what_is_no_weights_is_found(face, name, content, why):
+def test_unexpected_files_are_found(face, name, content, why):
     assert foreign_files(face) == {}
     (face / name).write_bytes(content)
     found = foreign_files(face)
@@ -177,7 +181,7 @@ def test_what_is_no_weights_is_found(face, name, content, why):
     assert any(why in problem for problem in plan(face, REPO).problems)
 
 
-def test_links_and_folders_are_foreign(face, tmp_path):
+def test_links_and_folders_are_found(face, tmp_path):
     (tmp_path / "secret").write_text("secret")
     (face / "LICENSE").symlink_to(tmp_path / "secret")
     (face / "crops").mkdir()
@@ -189,14 +193,14 @@ def test_links_and_folders_are_foreign(face, tmp_path):
         foreign_files(tmp_path / "nowhere")
 
 
-def test_tensors_that_claim_more_than_the_file_holds_are_foreign(face):
+def test_tensors_larger_than_their_file_are_found(face):
     header = json.dumps({"a": {"dtype": "F16", "shape": [LARGE // 2], "data_offsets": [0, LARGE]}})
     content = struct.pack("<Q", len(header)) + header.encode() + b"\0" * 64
     (face / "model.safetensors").write_bytes(content)
-    assert "no whole safetensors file" in foreign_files(face)["model.safetensors"]
+    assert "not a complete safetensors file" in foreign_files(face)["model.safetensors"]
 
 
-def test_a_file_too_large_is_foreign(face, monkeypatch):
+def test_a_file_that_is_too_large_is_found(face, monkeypatch):
     monkeypatch.setitem(weights_folder.LARGEST, "model.safetensors", 1000)
     assert "at most 0.0 MiB are published" in foreign_files(face)["model.safetensors"]
 
@@ -213,12 +217,12 @@ def test_a_bundle_whose_part_leads_elsewhere_is_refused(weights, name):
 def test_a_folder_that_changed_since_its_plan_is_refused(face, server):
     planned = plan(face, REPO)
     edit_config(face, seed=2)
-    with pytest.raises(WeightsError, match="changed since it was planned"):
+    with pytest.raises(WeightsError, match="has changed since the plan was made"):
         publish(planned)
     assert not server.requests
 
 
-def test_published_weights_answer_as_before(face, server, tmp_path):
+def test_published_weights_give_the_same_logits(face, server, tmp_path):
     planned = plan(face, REPO)
     address = publish(planned)
     commit = address.rsplit("/", 1)[1]
@@ -231,10 +235,10 @@ def test_published_weights_answer_as_before(face, server, tmp_path):
     )
     assert loading.verify_model(folder) < loading.GOLDEN_TOLERANCE
     assert foreign_files(folder) == {} and not folder.is_symlink()
-    assert len(in_cache(tmp_path)) == len(planned.files)  # and nothing of the library's own
+    assert len(in_cache(tmp_path)) == len(planned.files)  # no files of the library
 
 
-def test_a_bundle_travels_with_its_parts(weights, server):
+def test_a_bundle_is_published_with_its_parts(weights, server):
     planned = plan(weights / "both7", "lab/both")
     assert planned.problems == () and len(planned.files) == 11
     assert "](face-tiny/README.md)" in planned.card
@@ -248,16 +252,16 @@ def test_a_bundle_travels_with_its_parts(weights, server):
 
 def test_a_bundle_is_checked_with_its_parts(weights):
     assert "has this name" in plan(weights / "both7", "lab/face-tiny").problems[0]
-    (weights / "text-tiny" / "heard.wav").write_bytes(b"RIFF")
+    (weights / "text-tiny" / "speech.wav").write_bytes(b"RIFF")
     edit_config(weights / "face-tiny", seed=2)
     problems = " ".join(plan(weights / "both7", REPO).problems)
-    assert "heard.wav: looks like sound" in problems and "expected sha256" in problems
+    assert "speech.wav: looks like sound" in problems and "expected sha256" in problems
 
 
 def test_publishing_again_makes_a_commit_and_uploads_what_changed(face, server):
     first = publish(plan(face, REPO))
     uploads = server.asked("PUT")
-    assert publish(plan(face, REPO)) == first  # nothing changed: no commit
+    assert publish(plan(face, REPO)) == first  # no change, no commit
     edit_card(face, "It knows nothing.", "It knows nothing at all.")
     (face / "LICENSE").write_text("Free.\n")
     second = publish(plan(face, REPO))
@@ -267,20 +271,20 @@ def test_publishing_again_makes_a_commit_and_uploads_what_changed(face, server):
     commits = server.repositories[REPO].commits
     assert [("LICENSE" in files) for _, files in commits] == [False, False, True, False]
     assert ".gitattributes" in latest(server)
-    # A pinned commit stays what it was; the branch moves on.
+    # A pinned commit never changes; the branch does.
     before, now = (fetch(REPO, commits[1][0]), fetch(REPO))
     assert "nothing.\n" in (before / "README.md").read_text()
     assert "at all" in (now / "README.md").read_text()
 
 
-def test_an_interrupted_upload_goes_on(weights, server):
+def test_an_interrupted_upload_continues(weights, server):
     planned = plan(weights / "both7", REPO)
     hashes = {file.path: file.sha256 for file in planned.files}
     text = hashes["text-tiny/model.safetensors"]
     server.refused = {text}
-    with pytest.raises(HubUnreachableError, match="run it again"):
+    with pytest.raises(HubUnreachableError, match="run the command again"):
         publish(planned)
-    assert "config.json" not in latest(server)  # nothing is there by halves
+    assert "config.json" not in latest(server)  # no partial publication
     server.refused.clear()
     before = server.asked("PUT")
     publish(planned)
@@ -288,13 +292,13 @@ def test_an_interrupted_upload_goes_on(weights, server):
     assert set(hashes) < set(latest(server))
 
 
-def test_weights_of_iemocap_are_gated_before_they_are_there(learnt_from_iemocap, server):
-    planned = plan(learnt_from_iemocap, REPO)
+def test_weights_of_iemocap_are_gated_before_the_upload(trained_on_iemocap, server):
+    planned = plan(trained_on_iemocap, REPO)
     assert planned.problems == () and planned.gated == "manual"
-    assert plan(learnt_from_iemocap, REPO, gated=False).gated is False
-    told = front_matter(planned.card)
-    assert told["extra_gated_fields"]["I hold an IEMOCAP release form"] == "checkbox"
-    assert told["license_link"] == "LICENSE" and "datasets" not in told
+    assert plan(trained_on_iemocap, REPO, gated=False).gated is False
+    metadata = front_matter(planned.card)
+    assert metadata["extra_gated_fields"]["I hold an IEMOCAP release form"] == "checkbox"
+    assert metadata["license_link"] == "LICENSE" and "datasets" not in metadata
     publish(planned)
     asked = [
         request for request in server.requests if "/settings" in request or "/commit" in request
@@ -303,8 +307,8 @@ def test_weights_of_iemocap_are_gated_before_they_are_there(learnt_from_iemocap,
     assert server.repositories[REPO].gated == "manual"
 
 
-def test_what_weights_of_iemocap_lack_is_said(learnt_from_iemocap):
-    folder = learnt_from_iemocap
+def test_missing_terms_of_iemocap_are_listed(trained_on_iemocap):
+    folder = trained_on_iemocap
     edit_card(folder, "license: other", "license: mit\ndatasets: [someone/copy]")
     (folder / "LICENSE").write_text("MIT\n")
     first, second, third = plan(folder, REPO).problems
@@ -318,7 +322,7 @@ def test_what_weights_of_iemocap_lack_is_said(learnt_from_iemocap):
     [
         ({"licence": "research use; IEMOCAP release form"}, "manual"),
         ({"training": {"corpora": ["IEMOCAP"]}}, "manual"),
-        ({"results": {"IEMOCAP, loso5": {"UA": 0.5}}}, False),  # only measured with
+        ({"results": {"IEMOCAP, loso5": {"UA": 0.5}}}, False),  # only evaluated on it
         ({}, False),
     ],
 )
@@ -327,7 +331,7 @@ def test_iemocap_is_recognised(face, values, gated):
     assert plan(face, REPO).gated == gated
 
 
-def test_a_repository_is_closed_but_never_opened(face, server):
+def test_access_is_restricted_but_never_extended(face, server):
     publish(plan(face, REPO, private=True, gated="auto"))
     repository = server.repositories[REPO]
     assert repository.private and repository.gated == "auto"
@@ -335,42 +339,42 @@ def test_a_repository_is_closed_but_never_opened(face, server):
     assert repository.private and repository.gated == "auto"
 
 
-def test_a_gate_lets_in_whom_the_owner_let_in(learnt_from_iemocap, server, monkeypatch, tmp_path):
-    publish(plan(learnt_from_iemocap, REPO))
+def test_a_gate_admits_readers_of_the_owner(trained_on_iemocap, server, monkeypatch, tmp_path):
+    publish(plan(trained_on_iemocap, REPO))
     monkeypatch.setenv("HF_TOKEN", READER_TOKEN)
-    with pytest.raises(HubError, match="is gated; ask for access on its page"):
+    with pytest.raises(HubError, match="is gated; request access on its page"):
         fetch(REPO)
     assert in_cache(tmp_path) == []
     server.repositories[REPO].readers.add(READER_TOKEN)
     loading.load_model(fetch(REPO))
 
 
-def test_a_wrong_token_is_said(face, server, monkeypatch):
+def test_a_wrong_token_is_explained(face, server, monkeypatch):
     planned = plan(face, REPO)
-    with pytest.raises(HubError, match="does not know this access token"):
+    with pytest.raises(HubError, match="rejects this access token"):
         publish(planned, token="hf_wrong")
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(HubError, match="does not know this access token"):
+    with pytest.raises(HubError, match="rejects this access token"):
         publish(planned)
-    with pytest.raises(HubError, match="does not know this access token"):
+    with pytest.raises(HubError, match="rejects this access token"):
         fetch(REPO)
     assert REPO not in server.repositories
 
 
-def test_no_token_is_said(face, server, monkeypatch):
+def test_a_missing_token_is_explained(face, server, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(HubError, match="log in with `hf auth login`"):
         publish(plan(face, REPO))
     assert not server.requests
 
 
-def test_a_token_without_the_right_is_said(face, server):
+def test_a_token_without_the_right_is_explained(face, server):
     server.fail("no writing")
     with pytest.raises(HubError, match="has no right"):
         publish(plan(face, REPO))
 
 
-def test_a_commit_of_somebody_else_is_not_written_over(face, server):
+def test_a_concurrent_commit_is_not_overwritten(face, server):
     server.fail("conflict")
     with pytest.raises(HubError, match="somebody changed the repository"):
         publish(plan(face, REPO))
@@ -387,7 +391,9 @@ def test_a_commit_of_somebody_else_is_not_written_over(face, server):
         ("tiny", None, "expected a repository as owner/name"),
     ],
 )
-def test_what_is_not_there_is_said(face, server, tmp_path, repo, revision, sentence):
+def test_missing_repositories_and_revisions_are_explained(
+    face, server, tmp_path, repo, revision, sentence
+):
     put(server, face)
     with pytest.raises(HubError, match=sentence):
         fetch(repo, revision)
@@ -396,16 +402,19 @@ def test_what_is_not_there_is_said(face, server, tmp_path, repo, revision, sente
 
 @pytest.mark.parametrize(
     ("fault", "sentence"),
-    [("out of order", "overloaded or out of order"), ("no JSON", "answer cannot be used")],
+    [
+        ("out of order", "overloaded or out of order"),
+        ("no JSON", "answer of the hub cannot be used"),
+    ],
 )
-def test_a_hub_out_of_order_is_said(server, tmp_path, fault, sentence):
+def test_a_failing_hub_is_explained(server, tmp_path, fault, sentence):
     server.fail(fault)
     with pytest.raises(HubError, match=sentence):
         fetch(REPO)
     assert in_cache(tmp_path) == []
 
 
-def test_a_lost_connection_is_taken_up_again(face, server):
+def test_a_lost_connection_is_resumed(face, server):
     put(server, face)
     server.fail("cut one download")
     assert fetch(REPO, sha256=sha256_of(face)).is_dir()
@@ -429,7 +438,7 @@ def test_wrong_content_is_refused(face, server, tmp_path):
     assert in_cache(tmp_path) == []
 
 
-def test_content_other_than_the_pin_is_refused(face, server, tmp_path):
+def test_content_other_than_pinned_is_refused(face, server, tmp_path):
     put(server, face)
     for pin, sentence in (("0" * 64, "expected content with sha256 000"), ("12", "64 hexadecimal")):
         with pytest.raises(WeightsError, match=sentence):
@@ -450,10 +459,12 @@ def test_cards_and_terms_do_not_count_for_a_pin(face, server):
     assert (fetch(REPO, sha256=pin) / "LICENSE").read_text() == "Free.\n"
 
 
-def test_a_claim_of_ten_gigabytes_is_refused_before_anything_is_fetched(face, server, tmp_path):
+def test_a_listed_size_of_ten_gigabytes_is_refused_before_the_download(face, server, tmp_path):
     put(server, face)
     server.repositories[REPO].claims["model.safetensors"] = LARGE
-    with pytest.raises(WeightsError, match=r"announced with 10,240.0 MiB, at most 4,096.0 MiB"):
+    with pytest.raises(
+        WeightsError, match=r"lists model.safetensors with 10,240.0 MiB, at most 4,096.0 MiB"
+    ):
         fetch(REPO)
     assert not [request for request in server.requests if "/resolve/" in request]
     server.repositories[REPO].claims["model.safetensors"] = 7
@@ -463,14 +474,14 @@ def test_a_claim_of_ten_gigabytes_is_refused_before_anything_is_fetched(face, se
 
 
 def with_part(pinned: dict) -> bytes:
-    """The config of a bundle whose one part is pinned like this."""
+    """Return the config of a bundle with one part of these entries."""
     return json.dumps({"parts": {"face": {"model": "a", "files": {}} | pinned}}).encode()
 
 
 @pytest.mark.parametrize(
     ("path", "content", "sentence"),
     [
-        ("model.safetensors", struct.pack("<Q", LARGE) + b"{}", "no whole safetensors file"),
+        ("model.safetensors", struct.pack("<Q", LARGE) + b"{}", "not a complete safetensors file"),
         ("config.json", {"model": "../../escape"}, "expected the plain name of a folder"),
         ("config.json", {"files": {"../../x": "0"}}, "expected files among"),
         ("config.json", {"model": "tiny"}, "a part of its own name"),
@@ -487,11 +498,11 @@ def test_hostile_repositories_are_refused(face, server, tmp_path, path, content,
     assert in_cache(tmp_path) == []
 
 
-def test_files_of_other_names_are_not_fetched(face, server, tmp_path):
+def test_files_of_other_names_are_not_downloaded(face, server, tmp_path):
     put(server, face)
     for path in ("modeling.py", "pytorch_model.bin", "../escape.txt", "more/deep/config.json"):
         change(server, path, b"import os")
-    change(server, "aside/config.json", b"{}")  # of no part
+    change(server, "aside/config.json", b"{}")  # not a part
     folder = fetch(REPO)
     assert {file.name for file in folder.parent.rglob("*") if file.is_file()} == {
         "README.md",
@@ -513,7 +524,7 @@ def test_a_repository_without_weights_is_refused(server, face, tmp_path):
     assert in_cache(tmp_path) == []
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(face, server, monkeypatch, tmp_path):
+def test_a_full_disk_is_explained_and_leaves_nothing(face, server, monkeypatch, tmp_path):
     put(server, face)
 
     from huggingface_hub import file_download
@@ -528,7 +539,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(face, server, monkeypatch, tmp_p
         ):
             fetch(REPO)
     assert in_cache(tmp_path) == []
-    with monkeypatch.context() as patch:  # at the very end
+    with monkeypatch.context() as patch:  # in the last step
         patch.setattr(downloading.os, "replace", full)
         with pytest.raises(OutputError, match="free some space"):
             fetch(REPO)
@@ -536,7 +547,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(face, server, monkeypatch, tmp_p
     assert fetch(REPO).is_dir()
 
 
-def test_another_process_may_be_quicker(face, server, monkeypatch):
+def test_another_process_may_finish_first(face, server, monkeypatch):
     commit = put(server, face)
     check, first = downloading._put_in_place, []
 
@@ -550,7 +561,7 @@ def test_another_process_may_be_quicker(face, server, monkeypatch):
     assert first == [folder.parent] and loading.verify_model(folder) < loading.GOLDEN_TOLERANCE
 
 
-def test_what_was_fetched_once_needs_no_network(face, server, library, monkeypatch):
+def test_downloaded_weights_need_no_network(face, server, library, monkeypatch):
     commit = put(server, face)
     folder = fetch(REPO)
     server.requests.clear()
@@ -559,7 +570,7 @@ def test_what_was_fetched_once_needs_no_network(face, server, library, monkeypat
         assert fetch(REPO) == folder == fetch(REPO, commit)
 
 
-def test_what_is_missing_without_a_network_is_said(face, server, library, monkeypatch, tmp_path):
+def test_a_missing_network_is_explained(face, server, library, monkeypatch, tmp_path):
     put(server, face)
     with offline(library, monkeypatch):
         with pytest.raises(HubUnreachableError, match=r"HF_HUB_OFFLINE.*or copy the folder"):
@@ -569,9 +580,9 @@ def test_what_is_missing_without_a_network_is_said(face, server, library, monkey
     assert in_cache(tmp_path) == []
 
 
-def test_a_hub_that_does_not_listen_is_said(server, library, monkeypatch):
+def test_an_unreachable_hub_is_explained(server, library, monkeypatch):
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # and never listens
+        closed.bind(("127.0.0.1", 0))  # but never listens
         nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
         api = library.HfApi(endpoint=nowhere)
         monkeypatch.setattr(library, "HfApi", lambda **_: api)
@@ -581,7 +592,7 @@ def test_a_hub_that_does_not_listen_is_said(server, library, monkeypatch):
             fetch(REPO)
 
 
-def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
+def test_the_cache_is_in_the_cache_folder_of_the_system(monkeypatch, tmp_path):
     monkeypatch.delenv(downloading.CACHE_VARIABLE)
     variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
     monkeypatch.setenv(variable, str(tmp_path))
@@ -590,5 +601,5 @@ def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
     assert downloading.cache_folder() == Path.home() / ".cache" / "multimodal_fer"
 
 
-def test_every_error_is_one_of_ours():
+def test_errors_belong_to_the_package():
     assert issubclass(HubUnreachableError, HubError) and issubclass(HubError, MultimodalFerError)

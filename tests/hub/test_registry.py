@@ -1,4 +1,4 @@
-"""Weights by name: what is here comes first, what is published is pinned, no hub is asked without need."""
+"""Test finding weights by name: local folders first, pinned publications, and few requests to a hub."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ pytest.importorskip("huggingface_hub", reason="fetching needs huggingface_hub (e
 pytest_plugins = ["hub_fixtures"]
 pytestmark = [
     pytest.mark.usefixtures("online"),
-    # The library hands bytes to its client in a way that the client no longer likes.
+    # The library calls its HTTP client in a deprecated way.
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
 ]
 BOTH = "lab/both"
@@ -27,14 +27,14 @@ BOTH = "lab/both"
 
 @pytest.fixture
 def published(weights):
-    """The bundle on the hub: its commit and its pin."""
+    """Publish the bundle; return its commit and its sha256."""
     planned = plan(weights / "both7", BOTH)
     return publish(planned).rsplit("/", 1)[1], planned.sha256
 
 
 @pytest.fixture
 def register(monkeypatch, tmp_path):
-    """Give the package another registry."""
+    """Return a function that writes another registry for the package."""
     path = tmp_path / "registry.json"
     monkeypatch.setattr(registry, "REGISTRY", path)
     return lambda rows: path.write_text(json.dumps(rows))
@@ -50,7 +50,7 @@ def test_the_order_is_folder_variable_package_registry(
 ):
     register(pin(published) | {"open7": pin(published)["both"]})
     server.requests.clear()
-    # The registry comes last: a name that came with the package asks no hub.
+    # The registry is last: names of the package need no hub.
     assert find_weights("open7").parent.name == "weights" and not server.requests
     chosen = tmp_path / "chosen"
     shutil.copytree(weights / "both7", chosen / "open7")
@@ -62,7 +62,7 @@ def test_the_order_is_folder_variable_package_registry(
     assert find_weights("both").is_relative_to(tmp_path / "cache")
 
 
-def test_a_registered_name_is_fetched_once_and_is_what_was_pinned(published, register, server):
+def test_a_registered_name_is_downloaded_once_as_pinned(published, register, server):
     register(pin(published))
     assert known_weights()["both"] == registry.Pin(**pin(published)["both"])
     bundle = multimodal_fer.load_bundle("both")
@@ -72,14 +72,12 @@ def test_a_registered_name_is_fetched_once_and_is_what_was_pinned(published, reg
     assert known_weights()["both"] == find_weights("both")
 
 
-def test_other_content_than_the_registry_says_is_refused(
-    published, register, server, weights, tmp_path
-):
+def test_content_other_than_registered_is_refused(published, register, server, weights, tmp_path):
     register(pin(published, sha256="0" * 64))
     with pytest.raises(WeightsError, match=r"expected content with sha256 0+, found"):
         loading.load_bundle("both")
     assert not list((tmp_path / "cache").rglob("config.json"))
-    # A later commit changes nothing, and an altered cache is noticed.
+    # A later commit changes nothing; an altered cache is refused.
     register(pin(published))
     edit_config(weights / "both7", unsure_below=0.9)
     publish(plan(weights / "both7", BOTH))
@@ -89,15 +87,15 @@ def test_other_content_than_the_registry_says_is_refused(
         loading.load_bundle("both")
 
 
-def test_a_registered_name_without_a_network_says_what_helps(
+def test_a_registered_name_without_a_network_is_explained(
     published, register, library, monkeypatch, tmp_path
 ):
     register(pin(published))
     with offline(library, monkeypatch):
         with pytest.raises(HubUnreachableError) as caught:
             loading.load_bundle("both")
-        for said in (BOTH, "HF_HUB_OFFLINE", "copy the folder", str(tmp_path / "cache"), "weights"):
-            assert said in str(caught.value)
+        for part in (BOTH, "HF_HUB_OFFLINE", "copy the folder", str(tmp_path / "cache"), "weights"):
+            assert part in str(caught.value)
     find_weights("both")
     with offline(library, monkeypatch):
         assert loading.load_bundle("both").name == "both"
@@ -106,13 +104,13 @@ def test_a_registered_name_without_a_network_says_what_helps(
 @pytest.mark.parametrize(
     "changes", [{"revision": "main"}, {"sha256": ""}, {"repo": "../both"}, {"also": 1}]
 )
-def test_a_registry_pins_or_is_refused(published, register, changes):
+def test_a_registry_without_pins_is_refused(published, register, changes):
     register(pin(published, **changes))
     with pytest.raises(WeightsError, match=r"is damaged .* install the package again"):
         find_weights("both")
 
 
-def test_the_registry_of_the_package_is_whole():
+def test_the_registry_of_the_package_is_valid():
     for name, entry in registry.registered().items():
         assert "/" not in name and isinstance(entry, registry.Pin)
 
@@ -136,7 +134,7 @@ def test_a_single_model_is_loaded_by_owner_and_name(face, server):
     assert isinstance(network, multimodal_fer.face.network.FaceNetwork) and not network.training
     (face / "LICENSE").write_text("Free.\n")
     publish(plan(face, REPO))
-    # What was fetched stays until it is asked to be looked up again.
+    # Downloaded weights stay in use until `fetch` looks up the revision again.
     assert find_weights(REPO).parent.name == first
     assert downloading.fetch(REPO).parent.name != first
     assert find_weights(REPO).parent.name != first
@@ -164,15 +162,15 @@ def test_loading_is_strict(face, server):
             loading.load_model(REPO)
 
 
-def test_without_the_library_what_was_fetched_still_loads(published, monkeypatch):
+def test_downloaded_weights_load_without_the_library(published, monkeypatch):
     find_weights(BOTH)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert loading.load_bundle(BOTH).name == "both"
-    with pytest.raises(HubError, match=r"pip install 'multimodal_fer\[hub\]'.*looked for"):
+    with pytest.raises(HubError, match=r"pip install 'multimodal_fer\[hub\]'.*searched"):
         loading.load_bundle("lab/other")
 
 
-def test_only_what_can_be_a_repository_is_asked_for(server, monkeypatch, tmp_path):
+def test_only_names_of_repositories_are_sent_to_the_hub(server, monkeypatch, tmp_path):
     (tmp_path / "weights").mkdir()
     monkeypatch.chdir(tmp_path)
     for name in ("open9", "./lab/both", "/lab/both", "../lab/both", "lab/both/7", "lab\\both",
@@ -180,12 +178,12 @@ def test_only_what_can_be_a_repository_is_asked_for(server, monkeypatch, tmp_pat
         with pytest.raises(WeightsError, match=r"not found; known: .*open7"):
             loading.load_bundle(name)
     assert not server.requests
-    with pytest.raises(HubError, match=r"there is no such repository.*looked for lab/both, "):
+    with pytest.raises(HubError, match=r"there is no such repository.*searched lab/both, "):
         loading.load_bundle("lab/both")
 
 
-def test_a_revision_of_what_lies_here_is_refused(face, server):
+def test_a_revision_of_local_weights_is_refused(face, server):
     for name in ("open7", face):
-        with pytest.raises(WeightsError, match="a revision belongs to published weights"):
+        with pytest.raises(WeightsError, match="only published weights have a revision"):
             loading.load_model(name, revision="main")
     assert not server.requests
