@@ -29,13 +29,11 @@ import cv2
 import numpy
 
 from multimodal_fer import analyzer
-from multimodal_fer.face import detection
+from multimodal_fer.face import classification
 from multimodal_fer.face.network import SEResNet
-from multimodal_fer.media import pictures
-from multimodal_fer.media import sound as media_sound
-from multimodal_fer.media.pictures import iter_frames
+from multimodal_fer.media.frames import iter_frames
 from multimodal_fer.media.sound import iter_audio, read_audio
-from multimodal_fer.speech import voice_activity, whisper
+from multimodal_fer.speech import transcription, whisper
 from multimodal_fer.training.generated_pages import table
 from multimodal_fer.training.run import provenance
 from multimodal_fer.types import SAMPLE_RATE
@@ -130,10 +128,11 @@ def measure(path: str) -> dict[str, Any]:
     start = time.perf_counter()
     tool = analyzer.Analyzer()
     loading = time.perf_counter() - start
-    pictures.iter_frames = timers.wrap_stream("decode video", iter_frames)
-    media_sound.iter_audio = timers.wrap_stream("decode audio", iter_audio)
-    detection.find_faces = timers.wrap("detect faces", detection.find_faces)
-    voice_activity.find_speech = timers.wrap("find speech", voice_activity.find_speech)
+    # Functions are replaced in the modules that call them.
+    analyzer.iter_frames = timers.wrap_stream("decode video", iter_frames)
+    analyzer.iter_audio = timers.wrap_stream("decode audio", iter_audio)
+    classification.find_faces = timers.wrap("detect faces", classification.find_faces)
+    transcription.find_speech = timers.wrap("find speech", transcription.find_speech)
     SEResNet.forward = timers.wrap("classify faces", SEResNet.forward)
     whisper.FasterWhisper.recognise = timers.wrap("transcribe", whisper.FasterWhisper.recognise)
     start = time.perf_counter()

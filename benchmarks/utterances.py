@@ -26,13 +26,13 @@ TEXT = "I could not find the button, and so I gave up in the end."
 
 def main() -> None:
     """Measure, write and print the result."""
-    judge = Analyzer(speech_model="none").judge
+    predictor = Analyzer(speech_model="none").predictor
     sound = numpy.random.default_rng(0).normal(0, 0.1, SECONDS * SAMPLE_RATE).astype("f4")
-    voice, words = judge.voices([(0, sound)])[0], judge.words({0: TEXT})[0]
+    voice, words = predictor.predict_voices([(0, sound)])[0], predictor.predict_texts({0: TEXT})[0]
     parts: dict[str, Callable[[], object]] = {
-        "voice": lambda: judge.voices([(0, sound)]),
-        "text": lambda: judge.words({0: TEXT}),
-        "fusion": lambda: judge.together([{"voice": voice, "text": words}]),
+        "voice": lambda: predictor.predict_voices([(0, sound)]),
+        "text": lambda: predictor.predict_texts({0: TEXT}),
+        "fusion": lambda: predictor.fuse([{"voice": voice, "text": words}]),
     }
     times: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(ROUNDS):

@@ -19,10 +19,10 @@ from multimodal_fer.labels import MODALITIES
 from multimodal_fer.layers.output import Prediction
 from multimodal_fer.media.container import probe
 from multimodal_fer.media.duration import true_duration
-from multimodal_fer.media.pictures import FRAME_RATE, iter_frames
+from multimodal_fer.media.frames import FRAME_RATE, iter_frames
 from multimodal_fer.media.sound import iter_audio
 from multimodal_fer.models.inference import for_inference
-from multimodal_fer.speech.transcription import SpeechResult, listen
+from multimodal_fer.speech.transcription import SpeechResult, transcribe
 from multimodal_fer.speech.utterances import make_windows, voice_spans
 from multimodal_fer.speech.whisper import Recogniser, load_recogniser
 from multimodal_fer.text.selection import select_texts
@@ -84,7 +84,7 @@ class Analyzer:
         if self.bundle.face is not None:
             network = for_inference(self.bundle.face).to(self.device)
             self.bundle = replace(self.bundle, face=network)
-        self.judge = Predictor(self.bundle, self.device)
+        self.predictor = Predictor(self.bundle, self.device)
         self.recogniser: Recogniser | None = None
         self.speech_note: str | None = None
         if str(speech_model) != "none":
@@ -151,8 +151,8 @@ class Analyzer:
             window = Window(0.0, 0.0, spoken=False, text=text)
             words = self._predict_words([window], None, warnings.append)
             evidence = {"text": words[0]} if words else {}
-            joint = self.judge.together([evidence])[0]
-            segments = [self.judge.segment(window, None, evidence, joint, {"text": 1.0})]
+            joint = self.predictor.fuse([evidence])[0]
+            segments = [self.predictor.segment(window, None, evidence, joint, {"text": 1.0})]
         else:
             warnings.insert(0, "the text is empty")
         return self._analysis(segments, warnings, path=None)
@@ -190,7 +190,7 @@ class Analyzer:
             warn("the recording has no sound")
             return speech
         blocks = iter_audio(media.path, warn=warn)
-        for speech in listen(blocks, self.recogniser, self.language):
+        for speech in transcribe(blocks, self.recogniser, self.language):
             report("listen", speech.duration, media.duration)
             if stop.is_set():
                 return speech
@@ -213,7 +213,7 @@ class Analyzer:
             return faces
         classifier = FrameClassifier(self.bundle.face, self.device)
         for frame in iter_frames(media.path, self.frame_rate, warn=warn):
-            classifier.look(frame)
+            classifier.add(frame)
             report("watch", frame.time, media.duration)
         faces = classifier.finish(1 / self.frame_rate)
         if not faces.rows:
@@ -235,7 +235,7 @@ class Analyzer:
         if self.bundle.voice is not None and any(window.spoken for window in windows):
             # The windows depend on the words, so the sound has to be decoded a second time.
             spans = voice_spans(windows, speech.duration)
-            voices = self.judge.voices(cut_sound(iter_audio(media.path), spans))
+            voices = self.predictor.predict_voices(cut_sound(iter_audio(media.path), spans))
         words = self._predict_words(windows, speech.language, warn)
         parts = [faces.choose(window.start, window.end, self.face) for window in windows]
         evidence: list[dict[str, Prediction]] = []
@@ -245,13 +245,15 @@ class Analyzer:
             evidence.append({name: value for name, value in found.items() if value is not None})
         spoken = speech.by_modality()
         segments = []
-        for number, joint in enumerate(self.judge.together(evidence)):
+        for number, joint in enumerate(self.predictor.fuse(evidence)):
             window, part = windows[number], parts[number]
             track = part.track if part else None
             coverage = measure_coverage(window.start, window.end, spoken, faces, track)
             if number not in words:
                 coverage["text"] = 0.0
-            segments.append(self.judge.segment(window, track, evidence[number], joint, coverage))
+            segments.append(
+                self.predictor.segment(window, track, evidence[number], joint, coverage)
+            )
         return segments
 
     def _predict_words(
@@ -259,7 +261,7 @@ class Analyzer:
     ) -> dict[int, Prediction]:
         if self.bundle.text is None:
             return {}
-        return self.judge.words(select_texts(self.bundle.text, windows, language, warn))
+        return self.predictor.predict_texts(select_texts(self.bundle.text, windows, language, warn))
 
     def _analysis(
         self, segments: Sequence[Segment], warnings: Sequence[str], **fields: Any
@@ -269,7 +271,7 @@ class Analyzer:
             bundle=self.bundle.version,
             labels=self.bundle.labels,
             emotion=strongest(scores),
-            unsure=self.judge.is_unsure(scores),
+            unsure=self.predictor.is_unsure(scores),
             scores=scores,
             segments=tuple(segments),
             warnings=tuple(dict.fromkeys(warnings)),

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from multimodal_fer.analyzer import Analyzer
-from multimodal_fer.media.pictures import iter_frames
+from multimodal_fer.media.frames import iter_frames
 from multimodal_fer.media.sound import read_audio
 
 ROOT = Path(__file__).parent.parent

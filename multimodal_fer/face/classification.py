@@ -11,7 +11,7 @@ from multimodal_fer.face.detection import crop_face, find_faces
 from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.face.tracking import FaceTracker
 from multimodal_fer.layers.output import predictions_of
-from multimodal_fer.media.pictures import Frame
+from multimodal_fer.media.frames import Frame
 from multimodal_fer.types import FaceTrack, FrameRow, Image
 
 CROPS_AT_ONCE = 16  # faces classified together; more gains nothing on a CPU
@@ -80,7 +80,7 @@ class FrameClassifier:
         self.crops: list[Image] = []
         self.waiting: list[FaceTrack] = []  # the track of each crop that is not classified yet
 
-    def look(self, frame: Frame) -> None:
+    def add(self, frame: Frame) -> None:
         """Detect and track the faces of the next frame."""
         faces = find_faces(frame.image)
         tracks = self.tracker.update(frame.time, faces)

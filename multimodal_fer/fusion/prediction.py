@@ -45,7 +45,7 @@ class Predictor:
             if part is not None:
                 part.to(device)
 
-    def voices(self, sounds: Iterable[tuple[int, Waveform]]) -> dict[int, Prediction]:
+    def predict_voices(self, sounds: Iterable[tuple[int, Waveform]]) -> dict[int, Prediction]:
         """Return the prediction for each numbered waveform; empty without a voice network."""
         network = self.bundle.voice
         predictions: dict[int, Prediction] = {}
@@ -59,7 +59,7 @@ class Predictor:
             predictions |= dict(zip((number for number, _ in batch), rows, strict=True))
         return predictions
 
-    def words(self, texts: Mapping[int, str]) -> dict[int, Prediction]:
+    def predict_texts(self, texts: Mapping[int, str]) -> dict[int, Prediction]:
         """Return the prediction for each numbered text that has words."""
         reader = self.bundle.text
         if reader is None:
@@ -73,7 +73,7 @@ class Predictor:
             output = reader(list(readable.values()))
         return dict(zip(readable, predictions_of(output, reader.network.config), strict=True))
 
-    def together(self, windows: Sequence[Mapping[str, Prediction]]) -> list[JointPrediction]:
+    def fuse(self, windows: Sequence[Mapping[str, Prediction]]) -> list[JointPrediction]:
         """Fuse the predictions of each window, by modality; a window without any gets no scores."""
         fusion = self.bundle.fusion
         if fusion is None or not windows:

@@ -38,16 +38,16 @@ from multimodal_fer.hub.weights_folder import (
     TRAVELS,
     check_repository,
     content_hash,
-    foreign_files,
     hub_errors,
     hub_library,
     part_folders,
     read_config,
     travels,
+    unexpected_files,
 )
 from multimodal_fer.utils.files import file_hash
 
-__all__ = ["PlannedFile", "PublishPlan", "foreign_files", "plan", "publish"]
+__all__ = ["PlannedFile", "PublishPlan", "plan", "publish", "unexpected_files"]
 
 Gate = Literal["auto", "manual", False]
 
@@ -201,7 +201,7 @@ def _is_guarded(part: _Part) -> bool:
 
 def _problems(part: _Part) -> Iterator[str]:
     """Yield a sentence for everything that prevents publishing a folder."""
-    unexpected = foreign_files(part.folder)
+    unexpected = unexpected_files(part.folder)
     yield from (f"{part.folder / name}: {why}" for name, why in unexpected.items())
     yield from card_problems(part.card)
     if "model" in part.config and not part.config.get("licence"):

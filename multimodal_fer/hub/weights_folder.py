@@ -165,7 +165,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         ) from None
 
 
-def foreign_files(folder: str | os.PathLike[str]) -> dict[str, str]:
+def unexpected_files(folder: str | os.PathLike[str]) -> dict[str, str]:
     """Return the files that may not be published with weights: name → why, and what to do.
 
     These are links, folders, files of other names, and files of known names with other content, such as

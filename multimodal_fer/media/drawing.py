@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from multimodal_fer.errors import MediaError, OutputError
 from multimodal_fer.media.container import clock_zero, decode, open_media, probe
-from multimodal_fer.media.pictures import EVERY_PICTURE, FRAME_RATE, iter_frames
+from multimodal_fer.media.frames import EVERY_FRAME, FRAME_RATE, iter_frames
 from multimodal_fer.types import Analysis, FaceTrack, Image, strongest, verdict
 from multimodal_fer.utils.files import prepare_folder, replacing
 
@@ -104,7 +104,7 @@ def _write(
 ) -> float:
     """Write all frames and the sound; return the time of the last frame."""
     container = CONTAINERS[output.suffix.lower()]
-    frames = iter_frames(recording, EVERY_PICTURE, warn=notes.append)
+    frames = iter_frames(recording, EVERY_FRAME, warn=notes.append)
     first = next(frames, None)
     if first is None:
         raise MediaError(f"{recording}: no video frame can be decoded; copy or export it again")

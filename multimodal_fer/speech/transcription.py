@@ -35,7 +35,7 @@ class SpeechResult:
         return {"voice": self.spans, "text": [(word.start, word.end) for word in self.words]}
 
 
-def listen(
+def transcribe(
     blocks: Iterable[tuple[float, Waveform]],
     recogniser: Recogniser | None,
     language: str | None = None,

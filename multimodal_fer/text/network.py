@@ -107,6 +107,6 @@ class Reader:
         tokens = tokenize(text)
         return sum(token in self.vocabulary.numbers for token in tokens) / max(1, len(tokens))
 
-    def is_cut(self, text: str) -> bool:
+    def is_truncated(self, text: str) -> bool:
         """Return True if the text has more than `LONGEST` tokens."""
         return len(tokenize(text)) > LONGEST

@@ -39,7 +39,7 @@ def select_texts(
             f"{MIN_KNOWN:.0%} are needed; it was trained on {known}"
         )
         return {}
-    if any(reader.is_cut(text) for text in texts.values()):
+    if any(reader.is_truncated(text) for text in texts.values()):
         warn(f"only the first {LONGEST} words and punctuation marks of a long text were analysed")
     return texts
 

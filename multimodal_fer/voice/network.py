@@ -80,7 +80,7 @@ class SpeechNetwork(nn.Module):
     """The voice encoder: convolutions over log mel energies, a recurrent layer, attentive statistics.
 
     `forward` takes mono 16 kHz waveforms in [-1, 1] (B, N) and their lengths in samples (B,). It consists
-    of `extract_features` and `judge`, so that training can change the features in between. Padding does
+    of `extract_features` and `classify`, so that training can change the features in between. Padding does
     not change the output. Raises `ValueError` for a length of zero; leave the network out if there is no
     voice.
     """
@@ -110,11 +110,11 @@ class SpeechNetwork(nn.Module):
         self.head = nn.Linear(size + (PROSODY_SIZE if config.prosody else 0), len(config.labels))
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Output:
-        return self.judge(self.extract_features(waveforms_BN, lengths_B))
+        return self.classify(self.extract_features(waveforms_BN, lengths_B))
 
     @torch.no_grad()
     def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
-        """Return the features for `judge`; they have no parameters and need no gradient."""
+        """Return the features for `classify`; they have no parameters and need no gradient."""
         check_lengths(lengths_B, waveforms_BN.shape[1])
         if self.config.front == "mfcc":
             frames_BTF, frames_B = mfcc(waveforms_BN, lengths_B)
@@ -123,7 +123,7 @@ class SpeechNetwork(nn.Module):
         whole_BP = prosody(waveforms_BN, lengths_B) if self.config.prosody else None
         return Sound(frames_BTF, frames_B, whole_BP)
 
-    def judge(self, sound: Sound) -> Output:
+    def classify(self, sound: Sound) -> Output:
         """Classify features; return logits and embeddings."""
         frames_BTH, lengths_B = self._convolve(self._normalise(sound), sound.lengths)
         embedding_BD = self.dropout(self._pool(self.dropout(frames_BTH), lengths_B))

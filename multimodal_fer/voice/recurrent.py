@@ -75,7 +75,7 @@ class PublishedVoice(nn.Module):
         self.encoder = ARE(config)
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Output:
-        return self.judge(self.extract_features(waveforms_BN, lengths_B))
+        return self.classify(self.extract_features(waveforms_BN, lengths_B))
 
     @torch.no_grad()
     def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
@@ -88,7 +88,7 @@ class PublishedVoice(nn.Module):
         )
         return Sound(frames_BTF, frames_B, prosody(waveforms_BN, lengths_B))
 
-    def judge(self, sound: Sound) -> Output:
+    def classify(self, sound: Sound) -> Output:
         """Classify features; return logits and embeddings."""
         assert sound.prosody is not None
         return self.encoder(sound.frames, sound.lengths, sound.prosody)

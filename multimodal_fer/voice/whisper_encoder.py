@@ -138,11 +138,11 @@ class WhisperVoice(nn.Module):
         self.head = nn.Linear(size, len(config.labels))
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Output:
-        return self.judge(self.extract_features(waveforms_BN, lengths_B))
+        return self.classify(self.extract_features(waveforms_BN, lengths_B))
 
     @torch.no_grad()
     def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
-        """Return the features that `judge` reads; they have no parameters and need no gradient."""
+        """Return the features that `classify` reads; they have no parameters and need no gradient."""
         check_lengths(lengths_B, waveforms_BN.shape[1])
         longest = LONGEST_STEPS * 2 * HOP
         waveforms_BN, lengths_B = waveforms_BN[:, :longest], lengths_B.clamp(max=longest)
@@ -150,7 +150,7 @@ class WhisperVoice(nn.Module):
         whole_BP = prosody(waveforms_BN, lengths_B) if self.config.prosody else None
         return Sound(frames_BTM, frames_B, whole_BP)
 
-    def judge(self, sound: Sound) -> Output:
+    def classify(self, sound: Sound) -> Output:
         layers, steps_B = self.encoder(sound.frames, sound.lengths)
         there_BS = present(steps_B, layers[0].shape[1])
         mixed_BSW = torch.zeros_like(layers[0])

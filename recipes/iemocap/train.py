@@ -196,7 +196,7 @@ class FoldRun(Run):
             augmented = batch._replace(values={**batch.values, "samples": samples})
             return self.system.predict(self.model, augmented).logits
         sound = self.model.extract_features(samples, lengths)
-        return self.model.judge(hide_features(sound, corruption.masks, generator)).logits
+        return self.model.classify(hide_features(sound, corruption.masks, generator)).logits
 
     def batches(self, generator: torch.Generator) -> list[Tensor]:
         """Return batches of turns of similar length, which need little padding, in random order."""

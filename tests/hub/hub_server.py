@@ -376,14 +376,14 @@ class Handler(BaseHTTPRequestHandler):
             first, status = int(wanted[1]), 206
             headers["Content-Range"] = f"bytes {first}-{whole - 1}/{whole}"
             content = content[first:]
-        if self.command == "GET" and is_large(path) and self.is_cut():
+        if self.command == "GET" and is_large(path) and self.is_truncated():
             headers["Content-Length"] = str(len(content))
             self.send(content[: len(content) // 2], status, headers)
             self.hang_up()
             return
         self.send(content, status, headers)
 
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         faults = self.server.faults
         once = "cut one download" in faults
         faults.discard("cut one download")

@@ -26,7 +26,7 @@ from multimodal_fer.errors import (
 from multimodal_fer.hub import downloading, loading, weights_folder
 from multimodal_fer.hub.downloading import fetch, sha256_of
 from multimodal_fer.hub.publishing import plan, publish
-from multimodal_fer.hub.weights_folder import foreign_files
+from multimodal_fer.hub.weights_folder import unexpected_files
 from multimodal_fer.models.reference_outputs import reference_logits
 
 pytest.importorskip("huggingface_hub", reason="publishing needs huggingface_hub (extra hub)")
@@ -174,9 +174,9 @@ def test_a_missing_library_is_explained(face, monkeypatch):
     ],
 )
 def test_unexpected_files_are_found(face, name, content, why):
-    assert foreign_files(face) == {}
+    assert unexpected_files(face) == {}
     (face / name).write_bytes(content)
-    found = foreign_files(face)
+    found = unexpected_files(face)
     assert list(found) == [name] and why in found[name]
     assert any(why in problem for problem in plan(face, REPO).problems)
 
@@ -185,24 +185,24 @@ def test_links_and_folders_are_found(face, tmp_path):
     (tmp_path / "secret").write_text("secret")
     (face / "LICENSE").symlink_to(tmp_path / "secret")
     (face / "crops").mkdir()
-    found = foreign_files(face)
+    found = unexpected_files(face)
     assert "is a link" in found["LICENSE"] and "is a folder" in found["crops"]
     planned = plan(face, REPO)
     assert planned.problems and "LICENSE" not in {file.path for file in planned.files}
     with pytest.raises(WeightsError, match="expected a folder of weights"):
-        foreign_files(tmp_path / "nowhere")
+        unexpected_files(tmp_path / "nowhere")
 
 
 def test_tensors_larger_than_their_file_are_found(face):
     header = json.dumps({"a": {"dtype": "F16", "shape": [LARGE // 2], "data_offsets": [0, LARGE]}})
     content = struct.pack("<Q", len(header)) + header.encode() + b"\0" * 64
     (face / "model.safetensors").write_bytes(content)
-    assert "not a complete safetensors file" in foreign_files(face)["model.safetensors"]
+    assert "not a complete safetensors file" in unexpected_files(face)["model.safetensors"]
 
 
 def test_a_file_that_is_too_large_is_found(face, monkeypatch):
     monkeypatch.setitem(weights_folder.LARGEST, "model.safetensors", 1000)
-    assert "at most 0.0 MiB are published" in foreign_files(face)["model.safetensors"]
+    assert "at most 0.0 MiB are published" in unexpected_files(face)["model.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["../weights/face-tiny", "/etc", "..", "", 7])
@@ -234,7 +234,7 @@ def test_published_weights_give_the_same_logits(face, server, tmp_path):
         reference_logits(loading.load_model(folder)), reference_logits(loading.load_model(face))
     )
     assert loading.verify_model(folder) < loading.GOLDEN_TOLERANCE
-    assert foreign_files(folder) == {} and not folder.is_symlink()
+    assert unexpected_files(folder) == {} and not folder.is_symlink()
     assert len(in_cache(tmp_path)) == len(planned.files)  # no files of the library
 
 

@@ -13,7 +13,7 @@ from multimodal_fer.errors import MediaError, OutputError
 from multimodal_fer.media import drawing
 from multimodal_fer.media.container import probe
 from multimodal_fer.media.drawing import Overlay, drawable, write_video
-from multimodal_fer.media.pictures import EVERY_PICTURE, iter_frames
+from multimodal_fer.media.frames import EVERY_FRAME, iter_frames
 from multimodal_fer.media.sound import read_audio
 from multimodal_fer.types import Analysis, FaceTrack, FrameRow, Segment, Transcript, Word
 
@@ -54,7 +54,7 @@ def track_of(*detections):
 
 
 def pictures(path):
-    return ((round(frame.time, 3), frame.image) for frame in iter_frames(path, EVERY_PICTURE))
+    return ((round(frame.time, 3), frame.image) for frame in iter_frames(path, EVERY_FRAME))
 
 
 def packets(path):

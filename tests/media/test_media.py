@@ -11,7 +11,7 @@ from conftest import every, grey, remux, tone, write_clip
 
 from multimodal_fer.errors import MediaError
 from multimodal_fer.media.container import probe
-from multimodal_fer.media.pictures import EARLY, iter_frames
+from multimodal_fer.media.frames import EARLY, iter_frames
 from multimodal_fer.media.sound import iter_audio, read_audio
 from multimodal_fer.types import SAMPLE_RATE
 

@@ -16,7 +16,7 @@ from benchmarks.answers.figures import Measured, Prediction, chosen, report, row
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.media.container import probe
-from multimodal_fer.media.pictures import iter_frames
+from multimodal_fer.media.frames import iter_frames
 from multimodal_fer.media.sound import read_audio
 from multimodal_fer.types import SAMPLE_RATE
 from recipes.open import answer_tables, tables

@@ -15,7 +15,7 @@ from multimodal_fer.face.classification import FrameClassifier
 from multimodal_fer.fusion.prediction import face_prediction
 from multimodal_fer.hub import loading, registry
 from multimodal_fer.labels import MODALITIES, OPEN7
-from multimodal_fer.media.pictures import Frame, iter_frames
+from multimodal_fer.media.frames import Frame, iter_frames
 from multimodal_fer.media.sound import read_audio
 from multimodal_fer.types import SAMPLE_RATE
 from recipes.open.answer_tables import RESULTS
@@ -91,14 +91,16 @@ def test_unusual_texts_are_answered_or_warned_about(silent_analyzer, text, answe
 
 
 def test_an_utterance_takes_little_time(silent_analyzer):
-    judge = silent_analyzer.judge
+    predictor = silent_analyzer.predictor
     sound = numpy.random.default_rng(0).normal(0, 0.1, 5 * SAMPLE_RATE).astype("f4")
 
     def once() -> float:
         started = time.perf_counter()
-        voice = judge.voices([(0, sound)])[0]
-        words = judge.words({0: "I could not find the button, and so I gave up in the end."})[0]
-        judge.together([{"voice": voice, "text": words}])
+        voice = predictor.predict_voices([(0, sound)])[0]
+        words = predictor.predict_texts(
+            {0: "I could not find the button, and so I gave up in the end."}
+        )[0]
+        predictor.fuse([{"voice": voice, "text": words}])
         return time.perf_counter() - started
 
     once()
@@ -125,17 +127,17 @@ def talking():
 
 def attention(analyzer, sound, frames, text):
     """Return the attention to each modality for a recording as one window."""
-    judge, bundle = analyzer.judge, analyzer.bundle
+    predictor, bundle = analyzer.predictor, analyzer.bundle
     watcher = FrameClassifier(bundle.face, torch.device("cpu"))
     for frame in frames:
-        watcher.look(frame)
+        watcher.add(frame)
     track = max(watcher.finish(0.2).tracks, key=lambda found: len(found.times))
     evidence = {
         "face": face_prediction(track, 0, len(track.times)),
-        "voice": judge.voices([(0, sound)])[0],
-        "text": judge.words({0: text})[0],
+        "voice": predictor.predict_voices([(0, sound)])[0],
+        "text": predictor.predict_texts({0: text})[0],
     }
-    return judge.together([evidence])[0].attention
+    return predictor.fuse([evidence])[0].attention
 
 
 def blurred(frames):

@@ -9,7 +9,7 @@ import torch
 
 from multimodal_fer.errors import SpeechError, SpeechUnavailableError
 from multimodal_fer.speech import whisper as recognisers
-from multimodal_fer.speech.transcription import VOTES, group_spans, listen
+from multimodal_fer.speech.transcription import VOTES, group_spans, transcribe
 from multimodal_fer.speech.voice_activity import find_speech
 from multimodal_fer.speech.whisper import Recognition, load_recogniser
 from multimodal_fer.types import SAMPLE_RATE, Word
@@ -32,8 +32,8 @@ def plain(text: str) -> list[str]:
     return [word.strip(".,?!").lower() for word in text.split()]
 
 
-def transcribe(blocks, recogniser, language=None):
-    *_, result = listen(blocks, recogniser, language)
+def result_of(blocks, recogniser, language=None):
+    *_, result = transcribe(blocks, recogniser, language)
     return result
 
 
@@ -51,7 +51,7 @@ def test_spans_are_where_the_sentences_are(speech):
 
 
 def test_every_word_is_right_and_at_its_place(speech, tiny):
-    result = transcribe(in_blocks(speech, 30), tiny)
+    result = result_of(in_blocks(speech, 30), tiny)
     assert plain(" ".join(word.text for word in result.words)) == plain(" ".join(SENTENCES))
     assert result.language == "en"
     last = [word for word in result.words if word.text.endswith(".")]
@@ -66,7 +66,7 @@ def test_every_word_is_right_and_at_its_place(speech, tiny):
 def test_no_word_is_lost_between_blocks(speech, tiny):
     """Check that blocks that end within a sentence give the same words as the whole."""
     long = numpy.concatenate([speech, speech, speech])
-    result = transcribe(in_blocks(long, 7.3), tiny)
+    result = result_of(in_blocks(long, 7.3), tiny)
     assert plain(" ".join(word.text for word in result.words)) == plain(" ".join(SENTENCES)) * 3
     assert len(result.spans) == 9
     times = [word.start for word in result.words]
@@ -75,7 +75,7 @@ def test_no_word_is_lost_between_blocks(speech, tiny):
 
 def test_people_may_repeat_themselves(speech, tiny):
     """Check that three sentences repeated within 30 s are kept."""
-    result = transcribe(in_blocks(numpy.concatenate([speech, speech]), 30), tiny)
+    result = result_of(in_blocks(numpy.concatenate([speech, speech]), 30), tiny)
     assert plain(" ".join(word.text for word in result.words)) == plain(" ".join(SENTENCES)) * 2
 
 
@@ -107,8 +107,8 @@ def test_both_engines_give_the_same_words(speech, tiny, tmp_path_factory):
     write_openai_checkpoint(folder, target)
     openai = load_recogniser(target, engine="openai-whisper")
     assert list(openai.languages) == ["en"]
-    theirs = transcribe(in_blocks(speech, 30), openai)
-    ours = transcribe(in_blocks(speech, 30), tiny)
+    theirs = result_of(in_blocks(speech, 30), openai)
+    ours = result_of(in_blocks(speech, 30), tiny)
     assert [plain(word.text) for word in theirs.words] == [plain(word.text) for word in ours.words]
     for first, second in zip(theirs.words, ours.words, strict=True):
         assert first.start == pytest.approx(second.start, abs=0.4)
@@ -118,7 +118,7 @@ def test_both_engines_give_the_same_words(speech, tiny, tmp_path_factory):
 @pytest.mark.parametrize("level", [0.0, 1e-4, 0.3])
 def test_silence_and_noise_give_no_words(tiny, level):
     noise = level * numpy.random.default_rng(0).standard_normal(SAMPLE_RATE * 20)
-    result = transcribe(in_blocks(noise.clip(-1, 1).astype("f4"), 30), tiny)
+    result = result_of(in_blocks(noise.clip(-1, 1).astype("f4"), 30), tiny)
     assert result.words == []
 
 
@@ -131,12 +131,12 @@ def test_no_words_are_invented_in_music(tiny):
         part = (time >= number) & (time < number + 1)
         decay = numpy.exp(-3 * (time[part] - number))
         music[part] = sum(numpy.sin(2 * numpy.pi * note * time[part]) for note in chord) * decay
-    result = transcribe(in_blocks((music / 4).astype("f4"), 30), tiny)
+    result = result_of(in_blocks((music / 4).astype("f4"), 30), tiny)
     assert result.words == []
 
 
 def test_an_empty_sound_is_no_error(tiny):
-    result = transcribe(iter([]), tiny)
+    result = result_of(iter([]), tiny)
     assert (result.duration, result.spans, result.words) == (0.0, [], [])
 
 
@@ -234,10 +234,10 @@ def test_several_groups_of_spans_decide_the_language(speech):
     short = speech[: round(3.7 * SAMPLE_RATE)]
     blocks = [short, *[speech] * 5]
     starts = numpy.cumsum([0, *(len(block) for block in blocks)]) / SAMPLE_RATE
-    *_, result = listen(list(zip(starts, blocks, strict=False)), engine)
+    *_, result = transcribe(list(zip(starts, blocks, strict=False)), engine)
     assert set(engine.asked) == {"pl"} and result.language == "pl"
     assert len(result.words) == len(engine.asked) >= VOTES
     assert [word.start for word in result.words] == sorted(word.start for word in result.words)
     engine = Polyglot()
-    *_, result = listen([(0.0, short)], engine)
+    *_, result = transcribe([(0.0, short)], engine)
     assert engine.asked == ["cy"] and result.language == "cy"

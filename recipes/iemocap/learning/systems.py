@@ -81,7 +81,7 @@ def build_network(name: str, settings: Mapping[str, Any]) -> Any:
 
 def _from_features(model: Any, batch: Batch) -> Output:
     """Predict with ARE from stored features, which it would otherwise compute in every epoch."""
-    return model.judge(Sound(*batch.both("mfcc"), batch.values["prosody"]))
+    return model.classify(Sound(*batch.both("mfcc"), batch.values["prosody"]))
 
 
 def _from_sound_and_words(model: Any, batch: Batch) -> Output:

@@ -17,13 +17,13 @@ import numpy
 import torch
 
 from multimodal_fer.errors import MediaError, MultimodalFerError
-from multimodal_fer.media.pictures import FRAME_RATE
+from multimodal_fer.media.frames import FRAME_RATE
 from recipes.iemocap.corpus.release import Dialog
 from recipes.iemocap.corpus.turns import Turn, without_tags
 from recipes.iemocap.preparation import store
 from recipes.iemocap.preparation.speaker_faces import CROP_SIZE, VideoFaces, find_speaker_faces
 from recipes.iemocap.preparation.store import Record, TurnMedia
-from recipes.iemocap.preparation.turn_sounds import compute_features, is_cut, read_samples
+from recipes.iemocap.preparation.turn_sounds import compute_features, is_truncated, read_samples
 
 FORMAT = 2  # increased when the stored content changes, so that all dialogs are prepared again
 
@@ -190,7 +190,7 @@ def _read_video(job: Job, findings: _Findings) -> VideoFaces | None:
         return None
     with _reporting(path, findings):
         video = find_speaker_faces(path, job.turns, findings.notes.append)
-        if is_cut(path):
+        if is_truncated(path):
             findings.errors.append(
                 f"{path}: incomplete, frames end at {video.end:.1f} s; copy it again"
             )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from multimodal_fer.errors import MediaError
 from multimodal_fer.face.detection import crop_face, find_faces
 from multimodal_fer.media.container import Warn
-from multimodal_fer.media.pictures import FRAME_RATE, iter_frames
+from multimodal_fer.media.frames import FRAME_RATE, iter_frames
 from multimodal_fer.types import Image
 from recipes.iemocap.corpus.turns import Turn
 

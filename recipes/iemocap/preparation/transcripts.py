@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy
 
-from multimodal_fer.speech.transcription import listen
+from multimodal_fer.speech.transcription import transcribe
 from multimodal_fer.speech.whisper import FasterWhisper, Recogniser, load_recogniser
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import write_json
@@ -119,7 +119,7 @@ class Transcripts:
     def _transcribe(self, turn: str) -> str:
         waveform = self.prepared.waveform(turn)
         assert waveform is not None
-        *_, result = listen([(0.0, waveform)], self.recogniser, LANGUAGE)
+        *_, result = transcribe([(0.0, waveform)], self.recogniser, LANGUAGE)
         return " ".join(word.text for word in result.words)
 
 

@@ -44,7 +44,7 @@ def read_samples(path: Path, duration: float, warn: Warn) -> NDArray[numpy.int16
     if not count:
         raise MediaError(f"{path}: holds no sound; copy it again")
     seconds = count / SAMPLE_RATE
-    if seconds < duration - MARGIN and is_cut(path):
+    if seconds < duration - MARGIN and is_truncated(path):
         raise MediaError(
             f"{path}: expected {duration:.1f} s, found {seconds:.1f} s and no end; copy it again"
         )
@@ -55,7 +55,7 @@ def read_samples(path: Path, duration: float, warn: Warn) -> NDArray[numpy.int16
     return numpy.round(samples).clip(-FULL_SCALE, FULL_SCALE - 1).astype(numpy.int16)
 
 
-def is_cut(path: Path) -> bool:
+def is_truncated(path: Path) -> bool:
     """Check for a wav or avi that is shorter than its header says, as after an interrupted copy."""
     with path.open("rb") as file:
         head = file.read(8)

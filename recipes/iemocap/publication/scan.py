@@ -66,7 +66,7 @@ class Scanner:
             if not place.exists():
                 raise DataError(f"{place}: expected a file or folder to search, found none")
             if (place / weights_folder.CONFIG).is_file():
-                for name, why in weights_folder.foreign_files(place).items():
+                for name, why in weights_folder.unexpected_files(place).items():
                     found.setdefault(str(place / name), []).append(why)
             for path in [place] if place.is_file() else sorted(place.rglob("*")):
                 if path.is_file() and (reasons := list(dict.fromkeys(self._findings(path)))):

@@ -226,7 +226,7 @@ class VoiceRun(Run):
             if policy.masks:
                 sound = hide_features(sound, policy.masks, generator)
             with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
-                logits = self.model.judge(sound).logits
+                logits = self.model.classify(sound).logits
             loss = nn.functional.cross_entropy(
                 logits.float(),
                 self.training.labels[picks].to(device),

@@ -21,7 +21,7 @@ from iemocap_voices import SAMPLE_RATE, speak, voice_of
 
 from multimodal_fer.face.detection import find_faces
 from multimodal_fer.media.container import probe
-from multimodal_fer.media.pictures import iter_frames
+from multimodal_fer.media.frames import iter_frames
 
 CONFIG = CorpusConfig(seconds=1.0)
 TURN = re.compile(r"^Ses0([1-5])([FM])_(impro\d{2}[ab]?|script\d{2}_\d[ab]?)_([FM])(\d{3}|XX\d)$")

@@ -34,7 +34,7 @@ from recipes.iemocap.learning.config import read_settings
 from recipes.iemocap.preparation import dialogs, speaker_faces
 from recipes.iemocap.preparation.prepared import load_prepared
 from recipes.iemocap.preparation.store import read_record
-from recipes.iemocap.preparation.turn_sounds import is_cut
+from recipes.iemocap.preparation.turn_sounds import is_truncated
 from recipes.iemocap.prepare import Settings, locked, main, prepare
 
 CONFIG = CorpusConfig(seconds=0.6)
@@ -309,7 +309,7 @@ def test_damaged_files_cost_their_turns_a_modality_and_are_named(small, corpus, 
     assert reasons(unreadable, "face") == [dialogs.DAMAGED_VIDEO] * 4
     assert reasons(cut, "face")[0] is None and reasons(cut, "face")[-1] == dialogs.AFTER_END
     errors = "\n".join(report_of(folder)["errors"])
-    assert cut.video and is_cut(cut.video)
+    assert cut.video and is_truncated(cut.video)
     assert f"{cut.video}: incomplete, frames end at" in errors
     assert f"{unreadable.video}: expected a video" in errors and errors.count("\n") == 5
     lost = [bare.sound(turn.id) for turn in read_all_turns([bare])][2]

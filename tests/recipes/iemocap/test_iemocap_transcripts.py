@@ -10,7 +10,7 @@ from conftest import REAL_VIDEOS
 
 from multimodal_fer.errors import ConfigError
 from multimodal_fer.media.sound import read_audio
-from multimodal_fer.speech.transcription import SpeechResult, listen
+from multimodal_fer.speech.transcription import SpeechResult, transcribe
 from multimodal_fer.speech.whisper import Recognition, find_offline_folders, load_recogniser
 from multimodal_fer.training.config import load_config
 from multimodal_fer.training.run import load_checkpoint
@@ -146,7 +146,7 @@ def test_tiny_whisper_on_real_speech():
     recogniser = load_recogniser("auto", language="en")
     pairs = []
     for row in rows[:3]:
-        *_, result = listen([(0.0, read_audio(REAL_VIDEOS / row["path"]))], recogniser, "en")
+        *_, result = transcribe([(0.0, read_audio(REAL_VIDEOS / row["path"]))], recogniser, "en")
         pairs.append((row["text"], " ".join(word.text for word in result.words)))
     found = word_errors(pairs)
     assert found["turns"] == len(pairs) and 0 <= found["word_error_rate"] < 1

@@ -22,7 +22,7 @@ from multimodal_fer.media.container import (
 from multimodal_fer.types import Image
 
 FRAME_RATE = 5.0  # frames sampled per second by default
-EVERY_PICTURE = 1e6  # a rate above that of any recording
+EVERY_FRAME = 1e6  # a rate above that of any recording
 EARLY = 1e-3  # seconds by which a rounded timestamp may precede its sampling time
 SKIP_FACTOR = 5.0  # with at least this many coded frames per sample, some are not decoded
 

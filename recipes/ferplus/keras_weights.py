@@ -1,6 +1,6 @@
 """Load published Keras HDF5 weights into the networks of this package (extra `keras`).
 
-    python -m multimodal_fer.hub.keras_weights FILE.hdf5 NETWORK OUT_FOLDER
+    python -m recipes.ferplus.keras_weights FILE.hdf5 NETWORK OUT_FOLDER
 
 writes a weights folder. NETWORK is mini-xception, arriaga-sequential or deepface.
 

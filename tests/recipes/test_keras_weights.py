@@ -17,10 +17,11 @@ import torch
 from conftest import ROOT
 
 from multimodal_fer.errors import WeightsError
-from multimodal_fer.hub import keras_weights, loading
-from multimodal_fer.hub.keras_weights import load_keras
+from multimodal_fer.hub import loading
 from multimodal_fer.models.reference_outputs import reference_images, reference_logits
 from multimodal_fer.utils.files import package_folders
+from recipes.ferplus import keras_weights
+from recipes.ferplus.keras_weights import load_keras
 
 GOLDEN = ROOT / "tests" / "golden"
 RELEASED = json.loads((GOLDEN / "mini-xception.json").read_text(encoding="utf-8"))
@@ -211,7 +212,7 @@ def test_the_shipped_weights_are_the_released_file(released_file, tmp_path):
 
 
 def command(monkeypatch, *arguments):
-    """Run `python -m multimodal_fer.hub.keras_weights` in this process, which is faster."""
+    """Run `python -m recipes.ferplus.keras_weights` in this process, which is faster."""
     monkeypatch.setattr(sys, "argv", ["keras_weights", *map(str, arguments)])
     runpy.run_path(keras_weights.__file__, run_name="__main__")
 
