@@ -65,11 +65,7 @@ def named(report: Mapping[str, Any], figures: tuple[str, ...]) -> dict[str, floa
 
 # Folder → description, result file, and reader of the figures.
 SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
-    loading.DEFAULT_BUNDLE: (
-        "what `analyze` loads",
-        ANSWERS / "answers-texts.json",
-        of_answers,
-    ),
+    loading.DEFAULT_BUNDLE: ("what `analyze` loads", ANSWERS / "answers-texts.json", of_answers),
     "face-ferplus-seresnet": (
         "facial expressions from grey crops of 48x48",
         FERPLUS / "face-ferplus-seresnet.test.json",
@@ -78,11 +74,7 @@ SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
             *("accuracy", "uar", "macro_f1"),
         ),
     ),
-    "voice-open7-whisper": (
-        "the tone of a voice",
-        OPEN / "voice-open7-whisper.json",
-        of_voice,
-    ),
+    "voice-open7-whisper": ("the tone of a voice", OPEN / "voice-open7-whisper.json", of_voice),
     "text-open7-words": (
         "English text",
         OPEN / "text-open7-words.test.json",
@@ -91,11 +83,7 @@ SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
             "macro_f1",
         ),
     ),
-    "fusion-open7": (
-        "joins face, voice and text",
-        OPEN / "fusion-open7.test.json",
-        of_fusion,
-    ),
+    "fusion-open7": ("joins face, voice and text", OPEN / "fusion-open7.test.json", of_fusion),
     "face-fer2013-minixception": (
         "mini-Xception of Arriaga et al. 2017, as released",
         FERPLUS / "face-fer2013-minixception.test.json",

@@ -103,10 +103,7 @@ def report(predictions: Sequence[Prediction], truth: Sequence[str]) -> dict[str,
             ]
         ),
         "unsure": {"share": share(unsure[answered]), "accuracy": share(right[unsure])},
-        "sure": {
-            "share": share(~unsure[answered]),
-            "accuracy": share(right[answered & ~unsure]),
-        },
+        "sure": {"share": share(~unsure[answered]), "accuracy": share(right[answered & ~unsure])},
         "recall": dict(zip(labels, recall.tolist(), strict=True)),
         "support": dict(zip(labels, support.tolist(), strict=True)),
         "confusion": confusion.tolist(),

@@ -155,11 +155,7 @@ def measure_corpus(
 
 
 def ask(
-    analyzers: dict[bool, Analyzer],
-    clip: Clip,
-    sound: Waveform,
-    condition: Condition,
-    folder: Path,
+    analyzers: dict[bool, Analyzer], clip: Clip, sound: Waveform, condition: Condition, folder: Path
 ) -> Measured:
     """Analyse one clip, from its own file unless the condition changes its sound."""
     analyzer = analyzers[condition.words]

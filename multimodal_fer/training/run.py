@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from multimodal_fer.errors import ConfigError, MultimodalFerError
 from multimodal_fer.training.config import current_names, load_config, save_config
-from multimodal_fer.training.distributed import Workers, workers
+from multimodal_fer.training.distributed import Workers, seed_everything, workers
 from multimodal_fer.utils.files import replacing, write_json
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -67,6 +67,22 @@ class Run:
     def validate(self) -> dict[str, float]:
         """Return metrics of `result` on the validation split, `score` among them; empty without a split."""
         raise NotImplementedError
+
+    def seed_epoch(self) -> torch.Generator:
+        """Seed all draws of the next epoch and return a CPU generator with the same seed."""
+        seed = self.config.seed * 1000 + len(self.epochs)
+        seed_everything(seed)
+        return torch.Generator().manual_seed(seed)
+
+    def update(self, loss: Tensor, clip_norm: float = 0.0) -> None:
+        """Update the weights and their average; `clip_norm` limits the norm of the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.model)
 
     def resume(self) -> None:
         """Continue from `last.pt` if it exists. Raises `ConfigError` if it has other settings."""

@@ -94,13 +94,7 @@ SYSTEMS = (
         "73.11 %, ten crops, epoch chosen on PrivateTest",
         "20.0 M",
     ),
-    System(
-        "resnet18",
-        "ResNet18 (WuJie1010)",
-        TEN_CROP_FER2013,
-        "72.97 %, as above",
-        "11.2 M",
-    ),
+    System("resnet18", "ResNet18 (WuJie1010)", TEN_CROP_FER2013, "72.97 %, as above", "11.2 M"),
     System(
         "hybrid",
         "model B with sliding HOG (amineHorseman)",

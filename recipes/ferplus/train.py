@@ -132,11 +132,12 @@ class FaceRun(Run):
             with mixed_precision(group.device, config.precision):
                 logits = self.parallel(images).logits
             loss = self.scheme.loss(logits.float(), targets, generator)
-            self.step(loss)
+            self.update(loss)
             total += loss.item() * len(picks)
         return total / len(order)
 
-    def step(self, loss: Tensor) -> None:
+    def update(self, loss: Tensor, clip_norm: float = 0.0) -> None:
+        """Update the weights and their average, with clamped gradients if the configuration asks for it."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.clip_value:

@@ -27,10 +27,7 @@ CARDS = Path(__file__).parent / "cards"
 VOICE, TEXT, FUSION = "voice-open7-whisper", "text-open7-words", "fusion-open7"
 
 # Networks over folds of speakers: result, title, published figure.
-FOLDED = (
-    ("ravdess", "RAVDESS, its own 8 labels", "–"),
-    ("nemo", "nEMO, its own 6 labels", "–"),
-)
+FOLDED = (("ravdess", "RAVDESS, its own 8 labels", "–"), ("nemo", "nEMO, its own 6 labels", "–"))
 # From the published encoder to ours, one change at a time.
 LADDER = (
     ("ladder-are", "ARE as published: MFCC, last state, prosody (Yoon et al. 2018)"),

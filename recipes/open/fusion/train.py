@@ -153,19 +153,13 @@ class FusionRun(Run):
         )
 
     def train_epoch(self) -> float:
-        config, epoch = self.config, len(self.epochs)
-        seed_everything(config.seed * 1000 + epoch)
-        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        config, generator = self.config, self.seed_epoch()
         self.model.train()
         total = 0.0
         for _ in range(config.steps):
             labels_B = draw_labels(config.batch, config.prior, generator)
             loss = self.loss(self.training.draw(labels_B, config, generator))
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            self.schedule.step()
-            self.average.update_parameters(self.model)
+            self.update(loss)
             total += loss.item()
         return total / config.steps
 

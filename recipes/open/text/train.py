@@ -139,21 +139,14 @@ class TextRun(Run):
         )
 
     def train_epoch(self) -> float:
-        config, epoch, device = self.config, len(self.epochs), self.group.device
-        seed_everything(config.seed * 1000 + epoch)
-        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        config, device, generator = self.config, self.group.device, self.seed_epoch()
         order = draw_order(self.targets, config.balance, generator)
         self.model.train()
         total = 0.0
         for picks in self.batches(order, generator):
             tokens, lengths = pad([self.tokens[pick] for pick in picks.tolist()])
             loss = self.loss(self.model(tokens.to(device), lengths.to(device)), picks)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
-            self.schedule.step()
-            self.average.update_parameters(self.model)
+            self.update(loss, clip_norm=1.0)
             total += loss.item() * len(picks)
         return total / len(order)
 

@@ -23,12 +23,7 @@ from multimodal_fer.models import build
 from multimodal_fer.training.distributed import Workers, seed_everything
 from multimodal_fer.training.metrics import classification_report
 from multimodal_fer.training.run import Run, decayed_apart
-from multimodal_fer.training.sound_augmentation import (
-    CORRUPTIONS,
-    corrupt,
-    hide_features,
-    speed_up,
-)
+from multimodal_fer.training.sound_augmentation import CORRUPTIONS, corrupt, hide_features, speed_up
 from multimodal_fer.types import SAMPLE_RATE
 from recipes.open.voice.corpora import deal_speakers
 from recipes.open.voice.margins import vary_margins
@@ -209,9 +204,7 @@ class VoiceRun(Run):
         return drawn
 
     def train_epoch(self) -> float:
-        config, epoch, device = self.config, len(self.epochs), self.group.device
-        seed_everything(config.seed * 1000 + epoch)
-        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        config, device, generator = self.config, self.group.device, self.seed_epoch()
         order = torch.randperm(len(self.training.clips), generator=generator)
         policy = CORRUPTIONS[config.augmentation]
         self.model.train()
@@ -232,14 +225,7 @@ class VoiceRun(Run):
                 self.training.labels[picks].to(device),
                 label_smoothing=config.smoothing,
             )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(
-                self.model.parameters(), 5.0
-            )  # recurrent gradients can explode
-            self.optimizer.step()
-            self.schedule.step()
-            self.average.update_parameters(self.model)
+            self.update(loss, clip_norm=5.0)  # recurrent gradients can explode
             total += loss.item() * len(picks)
         return total / len(order)
 
