@@ -77,8 +77,9 @@ def test_a_graph_of_other_weights_is_refused_and_removed(exported: Path, tmp_pat
     settings = json.loads((WEIGHTS / "fusion-open7" / "config.json").read_text())["settings"]
     other = graph_of(build("late-attention", settings).eval())
     assert largest_difference(other, exported / "fusion.onnx") > TOLERANCE
-    present, embedding, *rest = other.trials[1]
-    broken = replace(other, trials=[other.trials[0], (present, embedding * torch.nan, *rest)])
+    present, *parts = other.trials[1]
+    nan = (present, *(values * torch.nan for values in parts))
+    broken = replace(other, trials=[other.trials[0], nan])
     with pytest.raises(WeightsError, match="differ from the network by nan"):
         write_graph(broken, tmp_path / "fusion.onnx")
     assert not list(tmp_path.iterdir())

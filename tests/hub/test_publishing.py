@@ -376,7 +376,7 @@ def test_a_token_without_the_right_is_explained(face, server):
 
 def test_a_concurrent_commit_is_not_overwritten(face, server):
     server.fail("conflict")
-    with pytest.raises(HubError, match="somebody changed the repository"):
+    with pytest.raises(HubError, match="somebody else changed the repository"):
         publish(plan(face, REPO))
     assert list(latest(server)) == [".gitattributes"]
 
