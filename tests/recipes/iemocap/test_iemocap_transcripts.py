@@ -72,7 +72,7 @@ def recogniser(prepared, monkeypatch):
         ((_, waveform),) = blocks
         yield SpeechResult(words=recogniser.recognise(waveform, language).words)
 
-    monkeypatch.setattr(transcripts, "listen", transcribe)
+    monkeypatch.setattr(transcripts, "transcribe", transcribe)
     return fake
 
 
