@@ -57,12 +57,12 @@ def publish(
             raise typer.Exit(FAILED)
         if dry_run:
             return
-        if not yes and somebody_is_there():
+        if not yes and is_interactive():
             typer.confirm(f"publish on {planned.repo}? It cannot be taken back", abort=True)
         print(f"published: {publishing.publish(planned)}")
 
 
-def somebody_is_there() -> bool:
+def is_interactive() -> bool:
     """Return whether a question can be answered."""
     return sys.stdin.isatty()
 

@@ -99,7 +99,7 @@ def _check_fusion(
             f"{', '.join(bundle.labels)}; save the bundle again with a fusion for its labels"
         )
     trained_with = read_config(folder.parent / pinned["fusion"]["model"]).get("parts", {})
-    for modality in set(fusion.modalities) & set(bundle.part_labels):
+    for modality in [name for name in fusion.modalities if name in bundle.part_labels]:
         own, expected = bundle.part_labels[modality], fusion.config.part_labels[modality]
         if set(own) != set(expected):
             raise WeightsError(

@@ -30,7 +30,7 @@ def run(*arguments, **settings):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    monkeypatch.setattr(cli_weights, "somebody_is_there", lambda: True)
+    monkeypatch.setattr(cli_weights, "is_interactive", lambda: True)
 
 
 def test_a_dry_run_shows_the_plan_without_requests(face, server):
@@ -147,10 +147,10 @@ def test_verification_finds_altered_files(weights, monkeypatch):
 
 
 def test_a_part_with_other_outputs_fails_its_bundle(weights):
-    golden = weights / "text-tiny" / "golden.json"
-    logits = json.loads(golden.read_text())["logits"]
+    reference = weights / "text-tiny" / "golden.json"
+    logits = json.loads(reference.read_text())["logits"]
     logits[0][0] += 0.1
-    golden.write_text(json.dumps({"logits": logits}))
+    reference.write_text(json.dumps({"logits": logits}))
     result = run("weights", "verify", weights / "both7")
     assert result.exit_code == 1 and "logits of the reference input differ by 0.1" in result.stdout
 
