@@ -5,83 +5,45 @@ in CTranslate2's format: the same tensors with other names. The result is never 
 """
 
 import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
-FORMAT = (6, "WhisperSpec", 3)  # file version, model and layout of CTranslate2 4
-TYPES = (  # by CTranslate2's number
-    torch.float32,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.float16,
-    torch.bfloat16,
-)
+from recipes.open.voice.whisper_start import FIELDS, MODULES, read_variables
+
 NAME = re.compile(
     r"(?P<half>encoder|decoder)/(layer_(?P<layer>\d+)/)?(?P<module>.+)/(?P<field>\w+)"
 )
-LAYER_MODULES = {  # CTranslate2's module: the modules of openai-whisper whose rows it stacks
-    "self_attention/layer_norm": ("attn_ln",),
-    "self_attention/linear_0": ("attn.query", "attn.key", "attn.value"),
-    "self_attention/linear_1": ("attn.out",),
-    "attention/layer_norm": ("cross_attn_ln",),
-    "attention/linear_0": ("cross_attn.query",),
-    "attention/linear_1": ("cross_attn.key", "cross_attn.value"),
-    "attention/linear_2": ("cross_attn.out",),
-    "ffn/layer_norm": ("mlp_ln",),
-    "ffn/linear_0": ("mlp.0",),
-    "ffn/linear_1": ("mlp.2",),
-}
+LAYER_MODULES = (
+    MODULES
+    | {  # CTranslate2's module: the modules of openai-whisper whose rows it stacks
+        "attention/layer_norm": ("cross_attn_ln",),
+        "attention/linear_0": ("cross_attn.query",),
+        "attention/linear_1": ("cross_attn.key", "cross_attn.value"),
+        "attention/linear_2": ("cross_attn.out",),
+    }
+)
 OUTER_MODULES = {
     "encoder": {"conv1": "conv1", "conv2": "conv2", "layer_norm": "ln_post"},
     "decoder": {"embeddings": "token_embedding", "layer_norm": "ln"},
 }
-FIELDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 
 
 def write_openai_checkpoint(ctranslate2_folder: Path, target: Path) -> None:
     """Write `model.bin` of the folder to `target`, for `whisper.load_model(str(target))`.
 
     Half-precision weights become float32. Raises `ValueError` for quantised (int8, int16) weights and
-    for other models than Whisper. A checkpoint cannot contain the alignment heads (`config.json`), so a
+    `DataError` for other models than Whisper. A checkpoint cannot contain the alignment heads (`config.json`), so a
     model loaded from it uses all heads of its upper decoder layers.
     """
-    with (ctranslate2_folder / "model.bin").open("rb") as stream:
-        variables = dict(_read_variables(stream))
+    path = ctranslate2_folder / "model.bin"
+    with path.open("rb") as stream:
+        variables = dict(read_variables(path, stream))
     weights = {name: tensor for name, tensor in variables.items() if tensor.ndim}
     state = dict(entry for name in weights for entry in _entries(name, weights[name]))
     torch.save({"dims": _dimensions(variables), "model_state_dict": state}, target)
-
-
-def _read_variables(stream: BinaryIO) -> Iterator[tuple[str, Tensor]]:
-    """Yield the variables in the file's order; settings are tensors without axes.
-
-    The aliases after them are ignored: the only one is the output projection, which openai-whisper
-    ties to the token embedding too.
-    """
-    found = (_read_number(stream, "I"), _read_string(stream), _read_number(stream, "I"))
-    if found != FORMAT:
-        raise ValueError(f"model.bin is {found}, expected {FORMAT}")
-    for _ in range(_read_number(stream, "I")):
-        name = _read_string(stream)
-        shape = [_read_number(stream, "I") for _ in range(_read_number(stream, "B"))]
-        dtype = TYPES[_read_number(stream, "B")]
-        content = bytearray(stream.read(_read_number(stream, "I")))
-        yield name, torch.frombuffer(content, dtype=dtype).reshape(shape)
-
-
-def _read_number(stream: BinaryIO, kind: str) -> int:
-    return struct.unpack(f"<{kind}", stream.read(struct.calcsize(f"<{kind}")))[0]
-
-
-def _read_string(stream: BinaryIO) -> str:
-    """Read a string; its length includes a final zero byte."""
-    return stream.read(_read_number(stream, "H"))[:-1].decode()
 
 
 def _entries(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
