@@ -35,8 +35,8 @@ def write_openai_checkpoint(ctranslate2_folder: Path, target: Path) -> None:
     """Write `model.bin` of the folder to `target`, for `whisper.load_model(str(target))`.
 
     Half-precision weights become float32. Raises `ValueError` for quantised (int8, int16) weights and
-    `DataError` for other models than Whisper. A checkpoint cannot contain the alignment heads (`config.json`), so a
-    model loaded from it uses all heads of its upper decoder layers.
+    `DataError` for other models than Whisper. A checkpoint cannot contain the alignment heads
+    (`config.json`), so a model loaded from it uses all heads of its upper decoder layers.
     """
     path = ctranslate2_folder / "model.bin"
     with path.open("rb") as stream:
