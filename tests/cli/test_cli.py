@@ -141,7 +141,10 @@ def test_interrupting_keeps_finished_answers(clip, tmp_path, portrait):
         *COMMAND, "analyze", str(clip), str(long), "-o", str(tmp_path / "out"),
         "--speech-model", "none", "--frame-rate", "10",
     ]  # fmt: skip
+    # Processes of a shell's background job inherit that Ctrl+C is ignored; a user's command does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not (tmp_path / "out" / "one two.json").exists():
         assert time.monotonic() < deadline
