@@ -24,7 +24,7 @@ SHOWN_EVERY = 20  # samples between two reports of progress
 Item = TypeVar("Item")
 
 
-class Prediction(NamedTuple):
+class ScoredSample(NamedTuple):
     """Scores for one sample; empty if there is no answer."""
 
     scores: Scores
@@ -35,8 +35,8 @@ class Measured(NamedTuple):
     """One sample: its label, the prediction of the part and the answer of the analysis."""
 
     truth: str
-    part: Prediction
-    answer: Prediction
+    part: ScoredSample
+    answer: ScoredSample
 
 
 def open_analyzer(bundle: str, *needed: str, speech_model: str = "none") -> Analyzer:
@@ -51,19 +51,19 @@ def open_analyzer(bundle: str, *needed: str, speech_model: str = "none") -> Anal
     return analyzer
 
 
-def answer_of(analysis: Analysis) -> Prediction:
+def answer_of(analysis: Analysis) -> ScoredSample:
     """Return the answer for a whole recording or text."""
-    return Prediction(analysis.scores, analysis.unsure)
+    return ScoredSample(analysis.scores, analysis.unsure)
 
 
-def parts_of(logits: Tensor, config: Any, bundle: Bundle) -> list[Prediction]:
+def parts_of(logits: Tensor, config: Any, bundle: Bundle) -> list[ScoredSample]:
     """Return a part's calibrated predictions over open7 from logits (N, L)."""
     rows = (logits.float() / config.temperature).softmax(1).tolist()
     scores = [
         fold_scores(dict(zip(config.labels, row, strict=True)), OPEN7, FER_PLUS_TO_OPEN7)
         for row in rows
     ]
-    return [Prediction(row, max(row.values()) < bundle.unsure_below) for row in scores]
+    return [ScoredSample(row, max(row.values()) < bundle.unsure_below) for row in scores]
 
 
 def row_of(data: str, measured: Sequence[Measured], **about: Any) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def row_of(data: str, measured: Sequence[Measured], **about: Any) -> dict[str, A
     }
 
 
-def report(predictions: Sequence[Prediction], truth: Sequence[str]) -> dict[str, Any]:
+def report(predictions: Sequence[ScoredSample], truth: Sequence[str]) -> dict[str, Any]:
     """Return all metrics; the last column of `confusion` counts samples without an answer."""
     labels = list(OPEN7)
     predicted = [strongest(answer.scores) for answer in predictions]
@@ -119,7 +119,7 @@ def count(predicted: Sequence[str | None], truth: Sequence[str]) -> numpy.ndarra
     return confusion
 
 
-def calibration_of(predictions: Sequence[Prediction], truth: Sequence[str]) -> float | None:
+def calibration_of(predictions: Sequence[ScoredSample], truth: Sequence[str]) -> float | None:
     """Return the ECE of the answered samples, None if there are none."""
     pairs = [(a.scores, label) for a, label in zip(predictions, truth, strict=True) if a.scores]
     if not pairs:

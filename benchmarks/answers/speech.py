@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.answers.figures import (
     Measured,
-    Prediction,
+    ScoredSample,
     answer_of,
     chosen,
     open_analyzer,
@@ -166,7 +166,7 @@ def ask(
     return Measured(truth, part, answer_of(analyzer.analyze(path)))
 
 
-def predict_whole(bundle: Bundle, waveform: Waveform) -> Prediction:
+def predict_whole(bundle: Bundle, waveform: Waveform) -> ScoredSample:
     """Return the prediction of the voice network for a whole sound."""
     assert bundle.voice is not None
     logits = predict_voices(bundle.voice, [torch.from_numpy(waveform)])

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.answers.figures import (
     Measured,
-    Prediction,
+    ScoredSample,
     answer_of,
     chosen,
     open_analyzer,
@@ -88,12 +88,12 @@ def ask(analyzer: Analyzer, remark: Remark) -> Measured:
     return Measured(remark.label, predict_text(analyzer, remark.text), answer)
 
 
-def predict_text(analyzer: Analyzer, text: str) -> Prediction:
+def predict_text(analyzer: Analyzer, text: str) -> ScoredSample:
     """Return the prediction of the text network; a text without known words has none."""
     reader = analyzer.bundle.text
     assert reader is not None
     if not reader.vocabulary.encode(text):
-        return Prediction({}, False)
+        return ScoredSample({}, False)
     with torch.inference_mode():
         logits = reader([text]).logits.cpu()
     return parts_of(logits, reader.network.config, analyzer.bundle)[0]

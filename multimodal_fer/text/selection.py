@@ -64,7 +64,7 @@ def _confident(
             f"least {MIN_CONFIDENCE} is needed; check the language of the recording and its noise"
         )
         return {}
-    unsure = [number for number, value in confidences.items() if value < MIN_CONFIDENCE]
+    unsure = {number for number, value in confidences.items() if value < MIN_CONFIDENCE}
     if unsure:
         warn(
             f"the words of {len(unsure)} of {len(confidences)} utterances were not analysed: they were "

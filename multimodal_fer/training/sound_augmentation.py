@@ -13,7 +13,7 @@ from torch import Tensor
 
 from multimodal_fer.layers.sequences import present
 from multimodal_fer.types import SAMPLE_RATE
-from multimodal_fer.voice.network import Sound
+from multimodal_fer.voice.network import SoundFeatures
 
 VOICES = 3  # of babble
 ROOM_SECONDS = 0.4  # length of a room's impulse response
@@ -124,7 +124,7 @@ def narrow(waveforms_BN: Tensor, low_B1: Tensor, high_B1: Tensor) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(waveforms_BN) * passed, n=size)
 
 
-def hide_features(sound: Sound, masks: int, generator: torch.Generator) -> Sound:
+def hide_features(sound: SoundFeatures, masks: int, generator: torch.Generator) -> SoundFeatures:
     """Replace spans of time and of bands by each utterance's mean (SpecAugment)."""
     frames_BTF = sound.frames
     count, steps, size = frames_BTF.shape

@@ -47,7 +47,7 @@ class SpeechConfig:
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
 
 
-class Sound(NamedTuple):
+class SoundFeatures(NamedTuple):
     """Features of B waveforms."""
 
     frames: Tensor  # (B, T, F), zero in the padding
@@ -113,7 +113,7 @@ class SpeechNetwork(nn.Module):
         return self.classify(self.extract_features(waveforms_BN, lengths_B))
 
     @torch.no_grad()
-    def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
+    def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> SoundFeatures:
         """Return the features for `classify`; they have no parameters and need no gradient."""
         check_lengths(lengths_B, waveforms_BN.shape[1])
         if self.config.front == "mfcc":
@@ -121,9 +121,9 @@ class SpeechNetwork(nn.Module):
         else:
             frames_BTF, frames_B = log_mel(waveforms_BN, lengths_B, self.config.bands)
         whole_BP = prosody(waveforms_BN, lengths_B) if self.config.prosody else None
-        return Sound(frames_BTF, frames_B, whole_BP)
+        return SoundFeatures(frames_BTF, frames_B, whole_BP)
 
-    def classify(self, sound: Sound) -> Output:
+    def classify(self, sound: SoundFeatures) -> Output:
         """Classify features; return logits and embeddings."""
         frames_BTH, lengths_B = self._convolve(self._normalise(sound), sound.lengths)
         embedding_BD = self.dropout(self._pool(self.dropout(frames_BTH), lengths_B))
@@ -132,7 +132,7 @@ class SpeechNetwork(nn.Module):
             embedding_BD = torch.cat([embedding_BD, self.prosody_scale(sound.prosody)], dim=1)
         return Output(self.head(embedding_BD), embedding_BD)
 
-    def _normalise(self, sound: Sound) -> Tensor:
+    def _normalise(self, sound: SoundFeatures) -> Tensor:
         """Subtract each utterance's mean and scale all frames alike, (B, T, F); zero in the padding."""
         if self.scale is None:
             return sound.frames

@@ -14,7 +14,7 @@ from multimodal_fer.layers.output import Output
 from multimodal_fer.layers.recurrent import GRU, ScalarBiasLinear
 from multimodal_fer.layers.sequences import check_lengths
 from multimodal_fer.voice.mfcc import mfcc
-from multimodal_fer.voice.network import Sound
+from multimodal_fer.voice.network import SoundFeatures
 from multimodal_fer.voice.prosody import prosody
 
 PUBLISHED_FRAMES = 750  # 7.5 s; longer utterances are cut
@@ -78,7 +78,7 @@ class PublishedVoice(nn.Module):
         return self.classify(self.extract_features(waveforms_BN, lengths_B))
 
     @torch.no_grad()
-    def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
+    def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> SoundFeatures:
         """Return the MFCC of the first 7.5 s and the prosody of the whole waveform."""
         check_lengths(lengths_B, waveforms_BN.shape[1])
         frames_BTF, frames_B = mfcc(waveforms_BN, lengths_B)
@@ -86,9 +86,9 @@ class PublishedVoice(nn.Module):
             frames_BTF[:, :PUBLISHED_FRAMES],
             frames_B.clamp(max=PUBLISHED_FRAMES),
         )
-        return Sound(frames_BTF, frames_B, prosody(waveforms_BN, lengths_B))
+        return SoundFeatures(frames_BTF, frames_B, prosody(waveforms_BN, lengths_B))
 
-    def classify(self, sound: Sound) -> Output:
+    def classify(self, sound: SoundFeatures) -> Output:
         """Classify features; return logits and embeddings."""
         assert sound.prosody is not None
         return self.encoder(sound.frames, sound.lengths, sound.prosody)

@@ -19,7 +19,7 @@ from multimodal_fer.labels import OPEN7
 from multimodal_fer.layers.output import Output
 from multimodal_fer.layers.sequences import AttentiveStatistics, check_lengths, present
 from multimodal_fer.types import SAMPLE_RATE
-from multimodal_fer.voice.network import Sound
+from multimodal_fer.voice.network import SoundFeatures
 from multimodal_fer.voice.prosody import PROSODY_SIZE, prosody
 
 BANDS = 80  # of tiny to medium; large-v3 has 128
@@ -141,16 +141,16 @@ class WhisperVoice(nn.Module):
         return self.classify(self.extract_features(waveforms_BN, lengths_B))
 
     @torch.no_grad()
-    def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Sound:
+    def extract_features(self, waveforms_BN: Tensor, lengths_B: Tensor) -> SoundFeatures:
         """Return the features that `classify` reads; they have no parameters and need no gradient."""
         check_lengths(lengths_B, waveforms_BN.shape[1])
         longest = LONGEST_STEPS * 2 * HOP
         waveforms_BN, lengths_B = waveforms_BN[:, :longest], lengths_B.clamp(max=longest)
         frames_BTM, frames_B = whisper_log_mel(waveforms_BN, lengths_B)
         whole_BP = prosody(waveforms_BN, lengths_B) if self.config.prosody else None
-        return Sound(frames_BTM, frames_B, whole_BP)
+        return SoundFeatures(frames_BTM, frames_B, whole_BP)
 
-    def classify(self, sound: Sound) -> Output:
+    def classify(self, sound: SoundFeatures) -> Output:
         layers, steps_B = self.encoder(sound.frames, sound.lengths)
         there_BS = present(steps_B, layers[0].shape[1])
         mixed_BSW = torch.zeros_like(layers[0])

@@ -12,7 +12,7 @@ from test_open import write_texts
 from benchmarks.answers import __main__ as evaluate
 from benchmarks.answers import faces, texts
 from benchmarks.answers import speech as answers_speech
-from benchmarks.answers.figures import Measured, Prediction, chosen, report, row_of
+from benchmarks.answers.figures import Measured, ScoredSample, chosen, report, row_of
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.media.container import probe
@@ -27,10 +27,10 @@ ROOT = SAMPLE.parent.parent
 
 def given(label, score, unsure=False):
     rest = (1 - score) / (len(OPEN7) - 1)
-    return Prediction({name: score if name == label else rest for name in OPEN7}, unsure)
+    return ScoredSample({name: score if name == label else rest for name in OPEN7}, unsure)
 
 
-NO_ANSWER = Prediction({}, False)
+NO_ANSWER = ScoredSample({}, False)
 
 
 @pytest.fixture

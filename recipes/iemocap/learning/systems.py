@@ -13,7 +13,7 @@ from multimodal_fer.errors import WeightsError
 from multimodal_fer.layers.output import Output
 from multimodal_fer.layers.sequences import AttentiveStatistics, present
 from multimodal_fer.models import build
-from multimodal_fer.voice.network import Sound
+from multimodal_fer.voice.network import SoundFeatures
 
 
 class Batch(NamedTuple):
@@ -81,7 +81,7 @@ def build_network(name: str, settings: Mapping[str, Any]) -> Any:
 
 def _from_features(model: Any, batch: Batch) -> Output:
     """Predict with ARE from stored features, which it would otherwise compute in every epoch."""
-    return model.classify(Sound(*batch.both("mfcc"), batch.values["prosody"]))
+    return model.classify(SoundFeatures(*batch.both("mfcc"), batch.values["prosody"]))
 
 
 def _from_sound_and_words(model: Any, batch: Batch) -> Output:
