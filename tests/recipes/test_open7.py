@@ -23,7 +23,7 @@ from recipes.open.fusion import evaluate as fusion_evaluate
 
 ANSWERS = ROOT / "tests" / "data" / "usability_answers.csv"
 MEGABYTES = 25  # of the bundle in the wheel
-SECONDS = 0.06  # for one utterance; 8 to 15 ms on an idle machine
+SECONDS = 0.06  # for one utterance; 33 ms on one idle core
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,8 @@ def test_an_utterance_takes_little_time(silent_analyzer):
         return time.perf_counter() - started
 
     once()
-    assert min(once() for _ in range(10)) < SECONDS
+    # Tests of another process may take the memory's bandwidth for a while, so it may take several tries.
+    assert any(once() < SECONDS for _ in range(100))
 
 
 @pytest.fixture(scope="module")
