@@ -13,7 +13,7 @@ MAX_UTTERANCE = 15.0  # seconds; longer speech without a sentence end or pause i
 MIN_WORDLESS = 1.0  # seconds; shorter speech without words joins the adjacent utterance
 MIN_SILENCE = 1.0  # seconds; a shorter gap between utterances gets no window
 MAX_SILENT = 4.0  # seconds; longer silence is cut into equal windows no longer than this
-MARGIN = 0.3  # seconds of sound on each side of an utterance that the voice network receives
+MARGIN = 0.5  # seconds of sound on each side of an utterance that the voice network receives
 
 
 def make_windows(duration: float, spans: Sequence[Span], words: Sequence[Word]) -> list[Window]:
