@@ -12,7 +12,12 @@ from multimodal_fer.errors import MediaError, SpeechUnavailableError
 from multimodal_fer.face.classification import FaceTracks, FrameClassifier, describe_absences
 from multimodal_fer.fusion.bundle import Bundle, missing_parts
 from multimodal_fer.fusion.coverage import measure_coverage
-from multimodal_fer.fusion.prediction import Predictor, cut_sound, face_prediction
+from multimodal_fer.fusion.prediction import (
+    Predictor,
+    confidence_of,
+    cut_sound,
+    face_prediction,
+)
 from multimodal_fer.hub.loading import DEFAULT_BUNDLE, load_bundle
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.labels import MODALITIES
@@ -237,31 +242,34 @@ class Analyzer:
             spans = voice_spans(windows, speech.duration)
             voices = self.predictor.predict_voices(cut_sound(iter_audio(media.path), spans))
         words = self._predict_words(windows, speech.language, warn)
-        parts = [faces.choose(window.start, window.end, self.face) for window in windows]
-        evidence: list[dict[str, Prediction]] = []
-        for number, part in enumerate(parts):
-            face = face_prediction(*part) if part else None
-            found = {"face": face, "voice": voices.get(number), "text": words.get(number)}
-            evidence.append({name: value for name, value in found.items() if value is not None})
         spoken = speech.by_modality()
-        segments = []
-        for number, joint in enumerate(self.predictor.fuse(evidence)):
-            window, part = windows[number], parts[number]
+        evidence: list[dict[str, Prediction]] = []
+        tracks, coverages = [], []
+        for number, window in enumerate(windows):
+            part = faces.choose(window.start, window.end, self.face)
             track = part.track if part else None
             coverage = measure_coverage(window.start, window.end, spoken, faces, track)
             if number not in words:
                 coverage["text"] = 0.0
-            segments.append(
-                self.predictor.segment(window, track, evidence[number], joint, coverage)
-            )
-        return segments
+            face = face_prediction(*part, coverage["face"]) if part else None
+            found = {"face": face, "voice": voices.get(number), "text": words.get(number)}
+            evidence.append({name: value for name, value in found.items() if value is not None})
+            tracks.append(track)
+            coverages.append(coverage)
+        joint = self.predictor.fuse(evidence)
+        rows = zip(windows, tracks, evidence, joint, coverages, strict=True)
+        return [self.predictor.segment(*row) for row in rows]
 
     def _predict_words(
         self, windows: Sequence[Window], language: str | None, warn: Warn
     ) -> dict[int, Prediction]:
         if self.bundle.text is None:
             return {}
-        return self.predictor.predict_texts(select_texts(self.bundle.text, windows, language, warn))
+        texts = select_texts(self.bundle.text, windows, language, warn)
+        return {
+            number: words._replace(quality=confidence_of(windows[number]))
+            for number, words in self.predictor.predict_texts(texts).items()
+        }
 
     def _analysis(
         self, segments: Sequence[Segment], warnings: Sequence[str], **fields: Any

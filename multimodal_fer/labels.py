@@ -31,6 +31,7 @@ FER2013_NAMES = {
 # The labels of the default bundle.
 OPEN7 = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
+NEUTRAL = "neutral"
 PLEASANT = {"happiness"}
 UNPLEASANT = {"sadness", "anger", "disgust", "fear", "contempt"}
 

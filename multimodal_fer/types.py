@@ -90,8 +90,7 @@ class FaceTrack:
     times: list[float] = field(default_factory=list)
     boxes: list[list[float]] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
-    # Of each row, (D,) float16; not stored in records.
-    embeddings: list[NDArray[numpy.float16]] = field(default_factory=list, repr=False)
+    quality: list[float] = field(default_factory=list, repr=False)  # 0..1; not stored in records
 
     def to_dict(self) -> dict[str, Any]:
         """Return columns of equal length; scores are rows over the face network's labels."""

@@ -43,12 +43,11 @@ def of_voice(result: dict[str, Any]) -> Figures:
 
 
 def of_fusion(result: dict[str, Any]) -> Figures:
-    whole = "face + voice + text"
     return {
-        f"{title} evidence of {whole}, paired by label": named(
-            result[kind][whole]["late attention"], ("accuracy", "uar")
+        f"{world} evidence of face + voice + text, paired by label": named(
+            result[world]["face+voice+text"]["late attention"], ("accuracy", "uar")
         )
-        for kind, title in (("corrupted", "worn"), ("clean", "clean"))  # titles of shipped configs
+        for world in ("realistic", "clean")
     }
 
 

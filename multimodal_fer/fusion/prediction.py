@@ -12,6 +12,7 @@ from multimodal_fer.fusion.late_attention import Evidence, LateAttention, log_of
 from multimodal_fer.labels import MODALITIES, fold_scores, map_labels
 from multimodal_fer.layers.output import Prediction, predictions_of
 from multimodal_fer.layers.sequences import pad
+from multimodal_fer.media.quality import voice_quality
 from multimodal_fer.types import (
     SAMPLE_RATE,
     FaceTrack,
@@ -26,6 +27,7 @@ from multimodal_fer.types import (
 
 VOICES_AT_ONCE = 8  # waveforms classified together
 MIN_VOICE = 0.2  # seconds; shorter sound carries no emotion
+ENOUGH_COVERAGE = 0.5  # share of a window in which a face is visible, for its full quality
 
 
 class JointPrediction(NamedTuple):
@@ -56,7 +58,8 @@ class Predictor:
             with torch.inference_mode():
                 output = network(padded_BN.to(self.device), lengths_B.to(self.device))
             rows = predictions_of(output, network.config)
-            predictions |= dict(zip((number for number, _ in batch), rows, strict=True))
+            for (number, waveform), row in zip(batch, rows, strict=True):
+                predictions[number] = row._replace(quality=voice_quality(waveform))
         return predictions
 
     def predict_texts(self, texts: Mapping[int, str]) -> dict[int, Prediction]:
@@ -129,19 +132,28 @@ class Predictor:
     ) -> Evidence:
         """Return one row for each window, zeros if the modality is absent."""
         labels = fusion.config.part_labels[name]
-        embedding = torch.zeros(len(windows), fusion.config.embeddings[name])
         scores = torch.zeros(len(windows), len(labels))
+        quality = torch.zeros(len(windows))
         for row, window in enumerate(windows):
             if name in window:
-                embedding[row] = torch.from_numpy(window[name].embedding)
+                quality[row] = window[name].quality
                 scores[row] = torch.tensor([window[name].scores[label] for label in labels])
-        return Evidence(embedding.to(self.device), log_of(scores).to(self.device))
+        return Evidence(log_of(scores).to(self.device), quality.to(self.device))
 
 
-def face_prediction(track: FaceTrack, first: int, last: int) -> Prediction:
-    """Return the mean prediction over the rows `first` to `last` of a track, `last` excluded."""
-    embeddings = numpy.stack(track.embeddings[first:last]).astype(numpy.float32)
-    return Prediction(mean_scores(track.scores[first:last]), embeddings.mean(0))
+def face_prediction(track: FaceTrack, first: int, last: int, coverage: float = 1.0) -> Prediction:
+    """Return the mean prediction over the rows `first` to `last` of a track, `last` excluded.
+
+    Its quality is the mean sharpness, less if the face is visible in under `ENOUGH_COVERAGE` of the window.
+    """
+    sharpness = sum(track.quality[first:last]) / (last - first)
+    seen = min(1.0, coverage / ENOUGH_COVERAGE)
+    return Prediction(mean_scores(track.scores[first:last]), sharpness * seen)
+
+
+def confidence_of(window: Window) -> float:
+    """Return the quality of a window's words: the recogniser's confidence, 1 for written words."""
+    return 1.0 if window.confidence is None else window.confidence
 
 
 def mean_of(window: Mapping[str, Prediction], labels: Sequence[str]) -> JointPrediction:

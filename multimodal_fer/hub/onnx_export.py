@@ -58,7 +58,7 @@ class ScoringGraph(nn.Module):
 
 
 class FusionGraph(nn.Module):
-    """Late attention with the presence, embeddings and scores of the parts as inputs."""
+    """Late attention with the presence, scores and quality of the parts as inputs."""
 
     def __init__(self, network: LateAttention):
         super().__init__()
@@ -67,8 +67,8 @@ class FusionGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         present_BM, *parts = inputs
         evidence = {
-            name: Evidence(embedding, log_of(scores))
-            for name, embedding, scores in zip(
+            name: Evidence(log_of(scores), quality)
+            for name, scores, quality in zip(
                 self.network.modalities, parts[::2], parts[1::2], strict=True
             )
         }
@@ -271,9 +271,9 @@ def _fusion_graph(network: LateAttention) -> Graph:
     inputs: dict[str, tuple[str | int, ...]] = {"present": ("windows", len(network.modalities))}
     trial = [present.float()]
     for name, part in evidence.items():
-        inputs[f"{name}_embedding"] = ("windows", part.embedding.shape[1])
         inputs[f"{name}_scores"] = ("windows", part.log_scores.shape[1])
-        trial += [part.embedding, part.log_scores.exp()]
+        inputs[f"{name}_quality"] = ("windows",)
+        trial += [part.log_scores.exp(), part.quality]
     return Graph(
         FusionGraph(network),
         inputs,

@@ -56,7 +56,9 @@ def build(name: str, settings: Mapping[str, Any]) -> Any:
     network, config = MODELS[name]
     unknown = sorted(set(settings) - {field.name for field in fields(config)})
     if unknown:
-        raise WeightsError(f"model {name!r} has no setting {unknown}; remove it from the config")
+        raise WeightsError(
+            f"model {name!r} has no setting {unknown}; the weights are of another version of this package"
+        )
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }

@@ -83,8 +83,8 @@ def reference_evidence(model: LateAttention) -> tuple[dict[str, Evidence], Tenso
 
     evidence = {
         name: Evidence(
-            waves(model.config.embeddings[name], shift),
             waves(len(model.config.part_labels[name]), shift).log_softmax(1),
+            torch.linspace(0, 1, COUNT),
         )
         for shift, name in enumerate(model.modalities, start=1)
     }

@@ -72,10 +72,10 @@ def draw_fusion_samples(
         fusion_train.load_sets(config.evidence, "validation")
     )
     generator = torch.Generator().manual_seed(2)
-    labels = fusion_train.draw_labels(40_000, config.prior, generator)
-    batch = validation.draw(labels, config, generator)
+    batch = validation.draw(40_000, config.prior, config, generator)
     with torch.no_grad():
-        return trained.model(batch.evidence, batch.present).logits, labels, batch.present
+        logits = trained.model(batch.evidence, batch.present).logits
+    return logits, batch.labels, batch.present
 
 
 def fit_pattern_temperatures(

@@ -24,6 +24,13 @@ from recipes.open.voice.train import VoiceTrainConfig
 
 WEIGHTS = ROOT / "weights"
 CARDS = Path(__file__).parent / "cards"
+OTHER_WAYS = ("logistic stacking", "opinion pool", "product rule", "mean of scores")
+WORLDS = {
+    "realistic": "Half of the evidence corrupted, 5 % with label noise, some restrained, as in training:",
+    "corrupted": "Half of the evidence corrupted:",
+    "clean": "All evidence clean, and every modality shows the label:",
+    "clean, equal shares": "The same, if all labels are equally frequent:",
+}
 VOICE, TEXT, FUSION = "voice-open7-whisper", "text-open7-words", "fusion-open7"
 
 # Networks over folds of speakers: result, title, published figure.
@@ -147,28 +154,28 @@ def text_table(names: tuple[str, ...] = (TEXT, "text-open7-minilm")) -> str:
     return table(head, rows) if rows else MISSING
 
 
-def fusion_table(kind: str) -> str:
+def fusion_table(world: str) -> str:
     """Return a table of the accuracy of each way to fuse, for each pattern of present modalities."""
     result = read(f"{FUSION}.test")
     if result is None:
         return MISSING
     rows = []
-    for pattern, ways in result[kind].items():
+    for pattern, ways in result[world].items():
         alone = {way: row for way, row in ways.items() if way.endswith(" alone")}
         best = max(alone, key=lambda way: alone[way]["accuracy"])
-        fused = ways["late attention"]
+        fused, gain = ways["late attention"], ways["gain"]
         rows.append(
             [
-                pattern,
+                pattern.replace("+", " + "),
                 f"**{fused['accuracy']:.1%}**",
-                f"{ways['mean of scores']['accuracy']:.1%}",
-                f"{ways['product rule']['accuracy']:.1%}",
+                *(f"{ways[way]['accuracy']:.1%}" for way in OTHER_WAYS),
                 f"{alone[best]['accuracy']:.1%} ({best.removesuffix(' alone')})",
+                f"{100 * gain['mean']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})",
                 f"{fused['uar']:.1%}",
                 f"{fused['calibration_error']:.3f}",
             ]
         )
-    head = ["present", "late attention", "mean of scores", "product rule", "best alone"]
+    head = ["present", "late attention", *OTHER_WAYS, "best alone", "gain over the best (95 %)"]
     return table([*head, "UAR", "ECE"], rows)
 
 
@@ -217,10 +224,7 @@ def cards() -> dict[Path, str]:
     if result := read(f"{FUSION}.test"):
         about = generated.unusual(result["training"], asdict(FusionTrainConfig()), ("seed",))
         figures[FUSION] = [
-            "Half of the evidence corrupted, a tenth with label noise, as in training:",
-            fusion_table("corrupted"),
-            "All evidence clean and without label noise:",
-            fusion_table("clean"),
+            *(part for world in WORLDS for part in (WORLDS[world], fusion_table(world))),
             attention_table(),
             measured(result, about, FUSION, "see below for how often the test split was measured"),
         ]
@@ -240,7 +244,7 @@ def pages() -> dict[Path, str]:
         "voice ladder": ladder_table(),
         "voice results": voice_table(),
         "text results": text_table(),
-        "fusion results": fusion_table("corrupted"),
+        "fusion results": fusion_table("realistic"),
         "fusion clean": fusion_table("clean"),
         "attention": attention_table(),
         "written answers": written_answers(),

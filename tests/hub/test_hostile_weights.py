@@ -26,7 +26,7 @@ resource = pytest.importorskip(
 
 ROOT = Path(__file__).parent.parent.parent
 LARGE = 10 * 2**30  # bytes
-FUSED = {"embeddings": {"face": 5, "text": 4}, "part_labels": {"face": FER_PLUS, "text": OPEN7}}
+FUSED = {"part_labels": {"face": FER_PLUS, "text": OPEN7}}
 MOST_GROWTH = 300 * 2**10  # KiB of memory that refusing may take
 
 

@@ -23,8 +23,8 @@ from multimodal_fer.training.run import load_checkpoint, save_checkpoint
 from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.utils.files import file_hash
 from recipes.open import export
+from recipes.open.fusion import baselines, evidence
 from recipes.open.fusion import evaluate as fusion_evaluate
-from recipes.open.fusion import evidence
 from recipes.open.fusion import train as fusion_recipe
 from recipes.open.runs import config_of, load_trained
 from recipes.open.text import evaluate as text_evaluate
@@ -52,7 +52,7 @@ TEXT = text_recipe.TextTrainConfig(
     settings={"word_size": 8, "units": 8}, corpora=("goemotions",), vectors="none",
     smallest_count=1, epochs=6, batch=16, learning_rate=0.01, average_decay=0.5,
 )  # fmt: skip
-FUSION = fusion_recipe.FusionTrainConfig(width=16, epochs=2, steps=20, batch=32)
+FUSION = fusion_recipe.FusionTrainConfig(epochs=2, steps=20, batch=32)
 
 
 def write_voices(root):
@@ -120,6 +120,9 @@ def results(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (voice_evaluate, text_evaluate, fusion_evaluate):
             patch.setattr(module, "RESULTS", folder)
+        patch.setattr(fusion_evaluate, "SAMPLES", 500)
+        patch.setattr(fusion_evaluate, "DRAWS", 2)
+        patch.setattr(baselines, "STEPS", 50)
         yield folder
 
 
@@ -188,10 +191,15 @@ def test_everything_from_corpora_to_an_answer(corpora, results, tmp_path):
     export.export(str(fused), str(weights / "fusion"))
     fusion_evaluate.main(str(weights / "fusion"), folder)
     measured = json.loads((results / "fusion.test.json").read_text())
-    assert len(measured["corrupted"]) == 7  # every pattern of three modalities
-    assert set(measured["corrupted"]["face + voice"]) == {
-        "late attention", "mean of scores", "product rule", "face alone", "voice alone"
+    worlds = [f"{world}{prior}" for world in ("realistic", "corrupted", "clean")
+              for prior in ("", ", equal shares")]  # fmt: skip
+    for world in worlds:
+        assert set(measured[world]) == {"face+voice+text", "face+voice", "face+text", "voice+text"}
+    assert set(measured["corrupted"]["face+voice"]) == {
+        "late attention", "mean of scores", "product rule", "logistic stacking", "opinion pool",
+        "face alone", "voice alone", "gain"
     }  # fmt: skip
+    assert measured["attention"]["face"]["uniform"] < measured["attention"]["face"]["clean"]
 
     parts = {name: weights / name for name in (*MODALITIES, "fusion")}
     loading.save_bundle(weights / "drawn7", OPEN7, 0.5, parts)
@@ -216,8 +224,8 @@ def face_evidence(folder, weights):
         sure = 4.0 * torch.nn.functional.one_hot(labels, size) + noise
         vague = torch.randn(90, size, generator=generator)
         EvidenceSet(
-            torch.randn(2, 90, 16, generator=generator),
             torch.stack([sure, vague]).log_softmax(2),
+            torch.tensor([[1.0] * 90, [0.2] * 90]),
             labels,
             ("clean", "corrupted"),
             FER_PLUS,
