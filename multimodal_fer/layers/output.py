@@ -17,10 +17,16 @@ class Output(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The calibrated scores of one part for one window, and its embedding (D,)."""
+    """The calibrated scores of one part for one window, and its embedding (D,).
+
+    A text network may add the fine labels that it names, with their probabilities, and a valence from -1
+    to 1.
+    """
 
     scores: Scores
     embedding: NDArray[numpy.float32]
+    fine: Scores | None = None
+    valence: float | None = None
 
 
 def predictions_of(output: Output, config: Any) -> list[Prediction]:
