@@ -55,6 +55,7 @@ from multimodal_fer.utils.files import file_hash, write_json
 DEFAULT_BUNDLE = "open7"
 LIMITS = {
     "temperature": (1e-3, 1e3),
+    "fine_temperature": (1e-3, 1e3),
     "input_size": (1, 1024),
     "padded_length": (1, 1024),
 }  # of settings

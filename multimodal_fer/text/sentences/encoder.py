@@ -48,9 +48,18 @@ class SentenceConfig:
                 f"expected a width that the heads divide and at least one block, got width {self.width}, "
                 f"{self.heads} heads, {self.blocks} blocks"
             )
+        for name in ("finer", "shown_as", "thresholds", "valence"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"expected {name} to have a value for each label")
         for name in ("shown_as", "valence"):
             if getattr(self, name) and set(getattr(self, name)) != set(self.finer):
                 raise ValueError(f"{name} names other labels than the fine ones")
+        if not all(isinstance(name, str) for name in self.shown_as.values()):
+            raise ValueError("expected names of fine labels in shown_as")
+        if not all(
+            -1 <= value <= 1 for value in (*self.thresholds.values(), *self.valence.values())
+        ):
+            raise ValueError("expected thresholds and the weights of valence from -1 to 1")
 
 
 class Block(nn.Module):

@@ -27,8 +27,8 @@ def fine_scores(
 
 
 def named(scores: Scores, thresholds: Mapping[str, float]) -> Scores:
-    """Return the names that reach their threshold, the most probable first; others need one half."""
-    reached = {name: score for name, score in scores.items() if score >= thresholds.get(name, 0.5)}
+    """Return the names that reach their threshold, the most probable first; without one none is named."""
+    reached = {name: score for name, score in scores.items() if score >= thresholds.get(name, 2.0)}
     return dict(sorted(reached.items(), key=lambda item: -item[1]))
 
 

@@ -14,6 +14,7 @@ from multimodal_fer.layers.output import Prediction
 from multimodal_fer.layers.sequences import pad
 from multimodal_fer.text.sentences.encoder import SentenceEncoder
 from multimodal_fer.text.sentences.fine_labels import fine_scores, named, valence_of
+from multimodal_fer.text.sentences.languages import FOREIGN
 from multimodal_fer.text.sentences.passages import clean, split_passages
 from multimodal_fer.text.sentences.word_pieces import WordPieces
 
@@ -75,19 +76,21 @@ class SentenceReader:
         return Prediction(
             dict(zip(head.labels, scores, strict=True)),
             embedding_D.numpy(),
-            named(shown, config.thresholds) if config.thresholds else {},
+            named(shown, config.thresholds),
             valence_of(fine_F, names, config.valence),
         )
 
     def known_share(self, text: str) -> float:
-        """Return the share of a text's words that are one word piece; 0 for a text without words."""
-        splitter = self.vocabulary.splitter
-        words = [word for word, _ in splitter.pre_tokenizer.pre_tokenize_str(
-            splitter.normalizer.normalize_str(clean(text))
-        )]  # fmt: skip
-        letters = [word for word in words if any(letter.isalpha() for letter in word)]
-        known = sum(self.vocabulary.numbers.get(word) is not None for word in letters)
-        return known / max(1, len(letters))
+        """Return the share of a text's words that are one word piece and no frequent word of other languages.
+
+        It is 0 for a text without words.
+        """
+        splitter, pieces = self.vocabulary.splitter, self.vocabulary.numbers
+        cleaned = splitter.normalizer.normalize_str(clean(text))
+        found = [word for word, _ in splitter.pre_tokenizer.pre_tokenize_str(cleaned)]
+        words = [word for word in found if any(letter.isalpha() for letter in word)]
+        known = sum(word in pieces and word not in FOREIGN for word in words)
+        return known / max(1, len(words))
 
     def is_truncated(self, text: str) -> bool:
         """Return False: all passages of a text are read."""
