@@ -123,6 +123,10 @@ class Segment:
     `by_modality` holds each modality's own scores, None if it was not available. `attention` holds the
     weight of each modality, and sums to 1 if there are scores. `coverage` holds the share of the window
     in which each modality was available. `spoken` is true if speech was detected, with or without words.
+
+    `fine` holds the fine labels that the words express, such as confusion or gratitude, with their
+    probabilities, the most probable first; it is empty if none is probable enough. `text_valence` is how
+    pleasant the words are, from -1 to 1; None without words.
     """
 
     start: float
@@ -136,6 +140,8 @@ class Segment:
     coverage: Scores
     by_modality: dict[str, Scores | None]
     spoken: bool = False
+    fine: Scores = field(default_factory=dict)
+    text_valence: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -180,6 +186,8 @@ class Segment:
             "attention": self.attention,
             "coverage": self.coverage,
             "by_modality": self.by_modality,
+            "fine": self.fine,
+            "text_valence": self.text_valence,
         }
         return _rounded(record)
 
@@ -275,10 +283,13 @@ class Analysis:
 
 
 def _segment_of(row: Mapping[str, Any]) -> Segment:
-    """Read one segment; in older records without `spoken` it follows from timed words or voice scores."""
+    """Read one segment; in older records without `spoken` it follows from timed words or voice scores.
+
+    Older records have no `fine` and no `text_valence` either.
+    """
     timed = row["end"] > row["start"]
     spoken = timed and bool(row["text"] or row["by_modality"].get("voice"))
-    row = {"spoken": spoken, **row}
+    row = {"spoken": spoken, "fine": {}, "text_valence": None, **row}
     return Segment(**{name: row[name] for name in Segment.__dataclass_fields__})
 
 
@@ -314,6 +325,14 @@ def _check_span(start: float, end: float, what: str) -> None:
 def mean_scores(rows: Sequence[Scores]) -> Scores:
     """Return the mean of score dictionaries with the same labels."""
     return {label: sum(row[label] for row in rows) / len(rows) for label in rows[0]}
+
+
+def describe_words(segment: Segment) -> str:
+    """Return the fine labels and the valence of a segment's words as a short text; empty without any."""
+    shown = [f"{name} {score:.0%}" for name, score in segment.fine.items()]
+    if segment.text_valence is not None:
+        shown.append(f"valence {segment.text_valence:+.2f}")
+    return ", ".join(shown)
 
 
 def verdict(segment: Segment) -> str:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from multimodal_fer import __version__
 from multimodal_fer.cli import weights as cli_weights
@@ -261,6 +262,8 @@ def _progress(path: Path, quiet: bool) -> Iterator[Any]:
 
 
 def _print_table(answer: "Analysis") -> None:
+    from multimodal_fer.types import describe_words
+
     console = Console(highlight=False)
     console.print(f"\n{answer.path or 'written answer'}", style="bold", markup=False)
     console.print(f"overall: {_prediction(answer)}", markup=False)
@@ -277,11 +280,13 @@ def _print_table(answer: "Analysis") -> None:
         if segment.face_id is not None and len(people) > 1:
             weights["face"] += f" no. {segment.face_id}"
         conflict = f"\n{' ≠ '.join(segment.conflict)}" if segment.conflict else ""
+        said = segment.text or ("(speech without recognised words)" if segment.spoken else "")
+        fine = describe_words(segment)
         table.add_row(
             f"{segment.start:.1f}–{segment.end:.1f}",
             _prediction(segment) + conflict,
             *(weights.get(name, "–") for name in MODALITIES),
-            segment.text or ("(speech without recognised words)" if segment.spoken else ""),
+            Text(f"{said}\n[{fine}]" if fine else said),
         )
     if answer.segments:
         console.print("columns: seconds, emotion, contribution of each modality, words")

@@ -65,16 +65,9 @@ class Predictor:
     def predict_texts(self, texts: Mapping[int, str]) -> dict[int, Prediction]:
         """Return the prediction for each numbered text that has words."""
         reader = self.bundle.text
-        if reader is None:
-            return {}
-        readable = {
-            number: text for number, text in texts.items() if reader.vocabulary.encode(text)
-        }
-        if not readable:
-            return {}
-        with torch.inference_mode():
-            output = reader(list(readable.values()))
-        return dict(zip(readable, predictions_of(output, reader.network.config), strict=True))
+        found = reader.predict(list(texts.values())) if reader else [None] * len(texts)
+        pairs = zip(texts, found, strict=True)
+        return {number: prediction for number, prediction in pairs if prediction is not None}
 
     def fuse(self, windows: Sequence[Mapping[str, Prediction]]) -> list[JointPrediction]:
         """Fuse the predictions of each window, by modality; a window without any gets no scores."""
@@ -107,6 +100,7 @@ class Predictor:
         coverage: Scores,
     ) -> Segment:
         """Return the segment of one window."""
+        words = evidence.get("text")
         return Segment(
             start=window.start,
             end=window.end,
@@ -121,6 +115,8 @@ class Predictor:
                 name: evidence[name].scores if name in evidence else None for name in MODALITIES
             },
             spoken=window.spoken,
+            fine=(words and words.fine) or {},
+            text_valence=words and words.valence,
         )
 
     def is_unsure(self, scores: Scores) -> bool:

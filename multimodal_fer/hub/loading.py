@@ -1,8 +1,9 @@
 """Load, verify and save weights.
 
 A model is a folder: model.safetensors, config.json, golden.json (reference outputs) and, for networks of
-words, vocabulary.txt. A bundle is a config.json that pins such folders beside it. Loading executes nothing
-from the folder. Sizes in a config are compared with the file before memory is allocated.
+words, vocabulary.txt. Weights are in half precision; with `stored` = "int8-rows", matrices are in int8. A
+bundle is a config.json that pins such folders beside it. Loading executes nothing from the folder. Sizes in
+a config are compared with the file before memory is allocated.
 """
 
 import json
@@ -27,6 +28,7 @@ from multimodal_fer.hub.weights_folder import (
     REFERENCE,
     VOCABULARY,
     WEIGHTS,
+    load_vocabulary,
     part_folders,
     read_config,
     tensor_shapes,
@@ -35,20 +37,30 @@ from multimodal_fer.hub.weights_folder import (
 from multimodal_fer.labels import MODALITIES, map_labels
 from multimodal_fer.models import build
 from multimodal_fer.models.reference_outputs import reference_logits
+from multimodal_fer.models.rounding import (
+    ROUNDED,
+    in_half_precision,
+    restore_rows,
+    round_rows,
+    rounded_shapes,
+)
 from multimodal_fer.models.shapes import tensor_shapes_of
 from multimodal_fer.text.network import Reader, WordNetwork
+from multimodal_fer.text.sentences.encoder import SentenceEncoder
+from multimodal_fer.text.sentences.reader import SentenceReader
+from multimodal_fer.text.sentences.word_pieces import WordPieces
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.utils.files import file_hash, write_json
 
 DEFAULT_BUNDLE = "open7"
 LIMITS = {
     "temperature": (1e-3, 1e3),
+    "fine_temperature": (1e-3, 1e3),
     "input_size": (1, 1024),
     "padded_length": (1, 1024),
 }  # of settings
 KINDS = {"face": FaceNetwork, "fusion": LateAttention}  # required classes of parts
 GOLDEN_TOLERANCE = 1e-3  # of a logit; processors round sums differently
-STORED = torch.float16  # halves the files; figures in the cards are those of the rounded weights
 
 
 def load_bundle(
@@ -153,19 +165,22 @@ def _load_part(beside: Path, modality: str, pinned: Mapping[str, Any]) -> Any:
     return network
 
 
-def load_reader(name: str | os.PathLike[str], revision: str | None = None) -> Reader:
+def load_reader(
+    name: str | os.PathLike[str], revision: str | None = None
+) -> Reader | SentenceReader:
     """Load a text network with its vocabulary; for arguments and errors see `load_bundle`."""
     folder = find_weights(name, revision)
     network = load_model(folder)
     try:
-        vocabulary = Vocabulary.load(weights_file(folder, VOCABULARY))
+        vocabulary = load_vocabulary(weights_file(folder, VOCABULARY))
     except DataError as error:
         raise WeightsError(str(error)) from None
-    if not isinstance(network, WordNetwork) or len(vocabulary) != network.config.vocabulary_size:
-        raise WeightsError(
-            f"{folder}: {VOCABULARY} does not fit the network; copy the folder again"
-        )
-    return Reader(network, vocabulary)
+    match network, vocabulary:
+        case WordNetwork(), Vocabulary() if len(vocabulary) == network.config.vocabulary_size:
+            return Reader(network, vocabulary)
+        case SentenceEncoder(), WordPieces() if len(vocabulary) == network.config.vocabulary_size:
+            return SentenceReader(network, vocabulary)
+    raise WeightsError(f"{folder}: {VOCABULARY} does not fit the network; copy the folder again")
 
 
 def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any:
@@ -181,10 +196,14 @@ def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any
         )
     model_name, settings = _model_settings(folder, config)
     path = weights_file(folder, WEIGHTS)
-    _check_fit(path, tensor_shapes_of(model_name, settings))
+    rounded = config.get("stored") == ROUNDED
+    shapes = tensor_shapes_of(model_name, settings)
+    _check_fit(path, rounded_shapes(shapes) if rounded and shapes else shapes)
     model = build(model_name, settings)
     try:
         tensors = load_file(path)
+        if rounded:
+            tensors = restore_rows(tensors)
         model.load_state_dict({key: value.float() for key, value in tensors.items()})
     except (SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path}: does not fit its config.json ({error})") from None
@@ -241,20 +260,25 @@ def save_model(
     name: str,
     model: Any,
     about: Mapping[str, Any],
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Vocabulary | WordPieces | None = None,
 ) -> None:
-    """Write weights, config and reference outputs; `about` (training, terms) goes into the config."""
+    """Write weights, config and reference outputs; `about` (training, terms) goes into the config.
+
+    The matrices of a sentence encoder are rounded to int8, other weights to half precision.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if vocabulary is not None:
         vocabulary.save(folder / VOCABULARY)
-    tensors = {
-        key: (value.to(STORED) if value.is_floating_point() else value).cpu().contiguous()
-        for key, value in model.state_dict().items()
-    }
-    save_file(tensors, folder / WEIGHTS)
+    rounded = isinstance(model, SentenceEncoder)
+    store = round_rows if rounded else in_half_precision
+    tensors = store({key: value.cpu() for key, value in model.state_dict().items()})
+    save_file({key: value.contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes it readable by its owner only
-    write_json(folder / CONFIG, {"model": name, "settings": asdict(model.config), **about})
+    stored = {"stored": ROUNDED} if rounded else {}
+    write_json(
+        folder / CONFIG, {"model": name, "settings": asdict(model.config), **stored, **about}
+    )
     write_json(folder / REFERENCE, {"logits": reference_logits(load_model(folder)).tolist()})
 
 
@@ -291,7 +315,7 @@ def verify(name: str | os.PathLike[str], revision: str | None = None) -> float:
     folder = find_weights(name, revision)
     config = read_config(folder)
     if "model" in config:
-        if config["model"] == "words":
+        if config["model"] in ("words", "sentences"):
             load_reader(folder)
         return verify_model(folder)
     load_bundle(folder)

@@ -23,6 +23,7 @@ from multimodal_fer.errors import (
     OutputError,
     WeightsError,
 )
+from multimodal_fer.text.sentences.word_pieces import PAD, WordPieces
 from multimodal_fer.text.vocabulary import Vocabulary
 
 CONFIG, WEIGHTS, REFERENCE, CARD = "config.json", "model.safetensors", "golden.json", "README.md"
@@ -213,10 +214,20 @@ def _content_problem(path: Path) -> str | None:
     if found := TURN.search(text):
         return f"names turns of IEMOCAP ({found[0]}…), which may not be published; remove them"
     if path.name == VOCABULARY:
-        Vocabulary.load(path)  # one word per line, each once: not a transcript
+        load_vocabulary(path)  # one word per line, each once: not a transcript
     if path.name == REFERENCE and set(json.loads(text)) != {"logits"}:
         raise ValueError("expected only logits")
     return None
+
+
+def load_vocabulary(path: Path) -> Vocabulary | WordPieces:
+    """Load a file of words or of word pieces, which its first line tells apart. Raises `DataError`."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            pieces = lines.readline().rstrip("\n") == PAD
+    except (OSError, ValueError):
+        pieces = False
+    return WordPieces.load(path) if pieces else Vocabulary.load(path)
 
 
 def hub_library() -> Any:

@@ -15,10 +15,16 @@ class Output(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The calibrated scores of one part for one window, and the quality (0..1) of what it was made from."""
+    """The calibrated scores of one part for one window, and the quality (0..1) of what it was made from.
+
+    A text network may add the fine labels that it names, with their probabilities, and a valence from -1
+    to 1.
+    """
 
     scores: Scores
     quality: float = 1.0
+    fine: Scores | None = None
+    valence: float | None = None
 
 
 def predictions_of(output: Output, config: Any) -> list[Prediction]:

@@ -12,6 +12,7 @@ from multimodal_fer.fusion import recurrent as fusion_recurrent
 from multimodal_fer.text import network as text_network
 from multimodal_fer.text import pretrained as text_pretrained
 from multimodal_fer.text import recurrent as text_recurrent
+from multimodal_fer.text.sentences import encoder as sentence_encoder
 from multimodal_fer.voice import network as voice_network
 from multimodal_fer.voice import pretrained as voice_pretrained
 from multimodal_fer.voice import recurrent as voice_recurrent
@@ -35,6 +36,7 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "whisper-voice": (whisper_encoder.WhisperVoice, whisper_encoder.WhisperVoiceConfig),
     "are": (voice_recurrent.PublishedVoice, voice_recurrent.VoiceConfig),
     "words": (text_network.WordNetwork, text_network.WordConfig),
+    "sentences": (sentence_encoder.SentenceEncoder, sentence_encoder.SentenceConfig),
     "tre": (text_recurrent.TRE, text_recurrent.TextConfig),
     "mdre": (fusion_recurrent.MDRE, fusion_recurrent.DualConfig),
     "mdrea": (fusion_recurrent.MDREA, fusion_recurrent.AttentionConfig),

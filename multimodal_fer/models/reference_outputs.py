@@ -14,6 +14,7 @@ from multimodal_fer.fusion.recurrent import MDRE, MDREA, DualConfig
 from multimodal_fer.text.network import WordNetwork
 from multimodal_fer.text.pretrained import PretrainedText
 from multimodal_fer.text.recurrent import TRE
+from multimodal_fer.text.sentences.encoder import SentenceEncoder
 from multimodal_fer.types import SAMPLE_RATE
 
 COUNT = 4  # samples of a reference input
@@ -29,7 +30,7 @@ def reference_input(model: Any) -> tuple[Any, ...]:
     """Return the arguments of `model.forward`."""
     if isinstance(model, FaceNetwork):
         return (reference_images(model.config.input_size),)
-    if isinstance(model, WordNetwork | TRE):
+    if isinstance(model, WordNetwork | TRE | SentenceEncoder):
         return reference_tokens(model.config.vocabulary_size)
     if isinstance(model, PretrainedText):
         return reference_tokens(model.backbone.config.vocab_size)

@@ -34,7 +34,7 @@ from multimodal_fer.report.figures import (
 from multimodal_fer.report.moments import Moment, clock, find_moments
 from multimodal_fer.report.thumbnails import clearest_face, cut_faces
 from multimodal_fer.report.writers import write_output
-from multimodal_fer.types import Analysis, Media, Scores, Segment
+from multimodal_fer.types import Analysis, Media, Scores, Segment, describe_words
 from multimodal_fer.utils.files import prepare_folder
 
 EMBED_LIMIT = 64 * 2**20  # bytes of a recording inside the page; browsers fail on much larger ones
@@ -228,6 +228,7 @@ def _row(analysis: Analysis, number: int, changes: Sequence[Change] | None) -> d
     return {
         "segment": segment,
         "conflict": " ≠ ".join(segment.conflict),
+        "words": describe_words(segment),
         "changes": [(label, log_odds[label]) for label in (delta.notable[FUSED] if delta else ())],
         "contributions": ", ".join(
             f"{name} {_percent(segment.attention[name])}"

@@ -40,6 +40,7 @@ def segments_csv(analysis: Analysis) -> str:
 def segment_columns(labels: Sequence[str]) -> list[str]:
     """Return the names of the columns of `segment_rows`."""
     columns = ["start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict"]
+    columns += ["fine", "text_valence"]
     columns += [f"score_{label}" for label in labels]
     return columns + [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
 
@@ -51,6 +52,8 @@ def segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
         yield [
             *(segment[name] for name in plain),
             "+".join(segment["conflict"]),
+            "+".join(segment["fine"]),
+            segment["text_valence"],
             *(segment["scores"].get(label) for label in analysis.labels),
             *(segment["attention"].get(name) for name in MODALITIES),
             *(segment["coverage"].get(name) for name in MODALITIES),

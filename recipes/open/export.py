@@ -1,7 +1,7 @@
 """Export a finished run as a weights folder, calibrated on its validation split.
 
     python -m recipes.open.export runs/voice-open7 weights/voice-open7-whisper
-    python -m recipes.open.export runs/text-open7 weights/text-open7-words
+    python -m recipes.open.export runs/text-sentences weights/text-open7-minilm
     python -m recipes.open.export runs/fusion weights/fusion-open7
 
 The run's configuration names the data folder; `data=FOLDER` at the end names another.
@@ -23,13 +23,15 @@ from multimodal_fer.utils.command_line import run_command
 from recipes.open.fusion import train as fusion_train
 from recipes.open.runs import Trained, load_run, load_trained
 from recipes.open.text import train as text_train
+from recipes.open.text.calibration import calibrate_fine_labels
 from recipes.open.text.corpora import labels_of_corpora, read_texts, targets_of
 from recipes.open.voice import train as voice_train
 from recipes.open.voice.prepare import load_speech
 
 LICENCE = {
     "voice": "CC BY-NC-SA 4.0, as RAVDESS and nEMO are; started from Whisper tiny.en, MIT",
-    "text": "research use; GoEmotions CC BY 4.0, Stack Overflow CC BY-SA, ISEAR research",
+    "text": "research use; GoEmotions CC BY 4.0, Stack Overflow and EmoBank CC BY-SA, ISEAR research; "
+    "started from MiniLM, Apache-2.0",
     "fusion": "research use, as its parts",
 }
 
@@ -121,6 +123,8 @@ def export(run: str, folder: str, data: str = "") -> None:
     temperature = fit_temperature(*validate(trained, config))
     model = trained.model
     model.config = replace(model.config, temperature=round(temperature, 4))
+    if kind == "text":
+        model.config = calibrate_fine_labels(trained, config.data)
     if kind == "fusion":
         by_pattern = fit_pattern_temperatures(trained, config)
         model.config = replace(model.config, pattern_temperatures=by_pattern)

@@ -1,11 +1,14 @@
 """Measure a text network or a run by named protocols.
 
     python -m recipes.open.text.evaluate runs/text FOLDER valid
-    python -m recipes.open.text.evaluate weights/text-open7-words FOLDER test
+    python -m recipes.open.text.evaluate weights/text-open7-minilm FOLDER test
 
 `goemotions-ekman`: macro-F1 over six emotions and neutral of all labels that each comment has, as Demszky et
 al. 2020 report it (biLSTM 0.53, BERT 0.64), with their mapping of GoEmotions' labels to Ekman's; a label is
-predicted if its score reaches a threshold that was fitted on the validation split. `goemotions-one`, `isear`,
+predicted if its score reaches a threshold that was fitted on the validation split; `goemotions-28`: the same
+over the 28 labels themselves (BERT 0.46). `goemotions-named`: the names of fine labels in the answer, with
+their thresholds. `emobank`: Pearson's correlation of valence with ratings; `meld-sentiment`, `remarks`: its
+sign. `goemotions-one`, `isear`,
 `so_emotion`: the strongest label of open7, on texts with one label. `meld`: weighted F1 on MELD's development
 split, which is not trained on. Measure `test` once for each model.
 """
@@ -26,14 +29,20 @@ from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import write_json
 from recipes.open.runs import Trained, load_trained
-from recipes.open.text.corpora import Sample, read_texts, targets_of
+from recipes.open.text.corpora import FINE_LABELS, Sample, read_texts, targets_of
+from recipes.open.text.fine import Scores, Truth, f1, fine_truth, fit_thresholds, merge
 from recipes.open.text.train import encode_texts, predict_texts
+from recipes.open.text.valence import (
+    Rated,
+    measure_ratings,
+    measure_signs,
+    read_emobank,
+    read_remarks,
+    read_sentiment,
+)
 
 PARTS = {"valid": "validation", "test": "test"}
 RESULTS = Path(__file__).parent.parent / "results"
-THRESHOLDS = [number / 100 for number in range(5, 80)]
-
-Scores = NDArray[numpy.float32]
 
 
 def predict_scores(trained: Trained, samples: Sequence[Sample]) -> Scores:
@@ -54,23 +63,10 @@ def predict_ekman(trained: Trained, samples: Sequence[Sample]) -> Scores:
     return sum_fine_labels(fine, OPEN7, counts_as).softmax(1).numpy()
 
 
-def ekman_truth(samples: Sequence[Sample]) -> NDArray[numpy.bool_]:
+def ekman_truth(samples: Sequence[Sample]) -> Truth:
     """Return which of Ekman's emotions and neutral each comment has, bool (N, 7)."""
     named = [{GOEMOTIONS_TO_EKMAN[name] for name in sample.fine_labels} for sample in samples]
     return numpy.array([[label in names for label in OPEN7] for names in named])
-
-
-def f1(truth: NDArray[numpy.bool_], given: NDArray[numpy.bool_]) -> float:
-    """Return the F1 of one label, zero if it neither occurs nor is predicted."""
-    return float(f1_score(truth, given, zero_division=0.0))  # type: ignore[arg-type]
-
-
-def fit_thresholds(scores: Scores, truth: NDArray[numpy.bool_]) -> list[float]:
-    """Return the threshold with the best F1 for each label."""
-    return [
-        max(THRESHOLDS, key=lambda t: f1(truth[:, label], scores[:, label] >= t))
-        for label in range(scores.shape[1])
-    ]
 
 
 def all_labels(scores: Scores, thresholds: Sequence[float]) -> NDArray[numpy.bool_]:
@@ -80,19 +76,73 @@ def all_labels(scores: Scores, thresholds: Sequence[float]) -> NDArray[numpy.boo
     return numpy.where(given.any(1, keepdims=True), given, strongest)
 
 
+def predict_fine(trained: Trained, texts: Sequence[str]) -> Scores:
+    """Return calibrated probabilities (N, 28) of the fine labels."""
+    tokens = encode_texts(trained.model, trained.vocabulary, texts)
+    temperature = getattr(trained.model.config, "fine_temperature", 1.0)
+    return (predict_texts(trained.model, tokens, fine=True) / temperature).softmax(1).numpy()
+
+
 def by_all_labels(trained: Trained, folder: str, part: str) -> dict[str, Any]:
-    """Return the figures of the GoEmotions paper's protocol."""
+    """Return the figures of the GoEmotions paper's protocols, by Ekman's emotions and by all 28 labels."""
     fitted_on = read_texts(folder, ["goemotions"], "validation")
     samples = read_texts(folder, ["goemotions"], part)
-    thresholds = fit_thresholds(predict_ekman(trained, fitted_on), ekman_truth(fitted_on))
-    truth = ekman_truth(samples)
-    given = all_labels(predict_ekman(trained, samples), thresholds)
-    each = [f1(truth[:, label], given[:, label]) for label in range(len(OPEN7))]
+    figures = {"goemotions-ekman": f1_figures(
+        OPEN7,
+        (predict_ekman(trained, fitted_on), ekman_truth(fitted_on)),
+        (predict_ekman(trained, samples), ekman_truth(samples)),
+    )}  # fmt: skip
+    if set(trained.model.head.finer) != set(FINE_LABELS):
+        return figures
+    fitted = predict_fine(trained, [sample.text for sample in fitted_on]), fine_truth(fitted_on)
+    measured = predict_fine(trained, [sample.text for sample in samples]), fine_truth(samples)
+    figures["goemotions-28"] = f1_figures(FINE_LABELS, fitted, measured)
+    if shown_as := getattr(trained.model.config, "shown_as", {}):
+        names, scores, truth = merge(*measured, shown_as)
+        thresholds = trained.model.config.thresholds
+        each = {
+            name: f1(truth[:, n], scores[:, n] >= thresholds[name])
+            for n, name in enumerate(names)
+            if name in thresholds
+        }
+        mean = float(numpy.mean(list(each.values())))
+        figures["goemotions-named"] = {"texts": len(samples), "macro_f1": mean, "f1": each}
+    return figures
+
+
+def f1_figures(
+    names: Sequence[str], fitted: tuple[Scores, Truth], measured: tuple[Scores, Truth]
+) -> dict[str, Any]:
+    """Return the F1 of each label with thresholds that are fitted on other texts."""
+    thresholds = fit_thresholds(*fitted)
+    scores, truth = measured
+    given = all_labels(scores, thresholds)
+    each = [f1(truth[:, label], given[:, label]) for label in range(len(names))]
     return {
-        "texts": len(samples),
+        "texts": len(truth),
         "macro_f1": float(numpy.mean(each)),
-        "f1": dict(zip(OPEN7, each, strict=True)),
-        "thresholds": dict(zip(OPEN7, thresholds, strict=True)),
+        "f1": dict(zip(names, each, strict=True)),
+        "thresholds": dict(zip(names, thresholds, strict=True)),
+    }
+
+
+def by_valence(trained: Trained, folder: str, part: str) -> dict[str, Any]:
+    """Return the figures of valence; MELD is measured on its development split in both parts."""
+    weights = getattr(trained.model.config, "valence", {})
+    if not weights:
+        return {}
+    column = numpy.array([weights[label] for label in FINE_LABELS])
+
+    def valence(rated: Sequence[Rated]) -> NDArray[numpy.float64]:
+        return predict_fine(trained, [row.text for row in rated]) @ column
+
+    ratings = read_emobank(folder, "test" if part == "test" else "dev")
+    sentiment = read_sentiment(folder)
+    remarks = read_remarks("test" if part == "test" else "dev")
+    return {
+        "emobank": measure_ratings(valence(ratings), ratings),
+        "meld-sentiment": measure_signs(valence(sentiment), sentiment),
+        "remarks": measure_signs(valence(remarks), remarks),
     }
 
 
@@ -109,12 +159,12 @@ def by_strongest(trained: Trained, samples: Sequence[Sample]) -> dict[str, Any]:
 
 def measure(trained: Trained, folder: str, part: str) -> dict[str, Any]:
     """Return the figures of every protocol; MELD is measured on its development split in both."""
-    figures = {"goemotions-ekman": by_all_labels(trained, folder, part)}
+    figures = by_all_labels(trained, folder, part)
     for corpus in ("goemotions", "isear", "so_emotion"):
         name = "goemotions-one" if corpus == "goemotions" else corpus
         figures[name] = by_strongest(trained, read_texts(folder, [corpus], part))
     figures["meld"] = by_strongest(trained, read_texts(folder, ["meld"], "validation"))
-    return figures
+    return figures | by_valence(trained, folder, part)
 
 
 def main(name: str, folder: str, split: str) -> None:
@@ -133,7 +183,15 @@ def main(name: str, folder: str, split: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"{trained.name}.{split}.json", result)
     for protocol, row in figures.items():
-        shown = ("macro_f1", "accuracy", "uar", "weighted_f1", "calibration_error")
+        shown = (
+            "macro_f1",
+            "accuracy",
+            "uar",
+            "weighted_f1",
+            "calibration_error",
+            "pearson",
+            "right",
+        )
         print(
             f"{protocol} ({row['texts']}):",
             "  ".join(f"{k} {row[k]:.4f}" for k in shown if k in row),

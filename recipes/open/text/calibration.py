@@ -1,0 +1,53 @@
+"""Fit how a sentence encoder answers with fine labels and valence, on development texts."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy
+
+from multimodal_fer.text.sentences.encoder import SentenceEncoder
+from multimodal_fer.text.sentences.passages import clean
+from recipes.open.runs import Trained
+from recipes.open.text.corpora import FINE_LABELS, read_texts
+from recipes.open.text.fine import choose_names
+from recipes.open.text.train import encode_texts, predict_texts
+from recipes.open.text.valence import fit_valence, read_emobank, read_remarks
+
+
+def calibrate_fine_labels(trained: Trained, folder: str) -> Any:
+    """Return the settings of a network with names, thresholds and weights for valence fitted.
+
+    Networks of other kinds, and those without GoEmotions' labels, keep their settings.
+    """
+    model = trained.model
+    if not isinstance(model, SentenceEncoder) or set(model.head.finer) != set(FINE_LABELS):
+        return model.config
+
+    def logits(texts: list[str]) -> Any:
+        tokens = encode_texts(model, trained.vocabulary, texts)
+        return predict_texts(model, tokens, fine=True)
+
+    samples = read_texts(folder, ["goemotions"], "validation")
+    answer = choose_names(logits([sample.text for sample in samples]), samples)
+    for name, value in answer.f1.items():
+        shown = "named" if name in answer.thresholds else "not named"
+        print(f"{name}: F1 {value:.3f} on the development split, {shown}")
+    emobank = [row for row in read_emobank(folder, "train") if clean(row.text).strip()]
+    remarks = read_remarks("dev")
+    emobank_F, remarks_F = (
+        (logits([row.text for row in rated]) / answer.temperature).softmax(1).double().numpy()
+        for rated in (emobank, remarks)
+    )
+    valence = fit_valence(
+        emobank_F,
+        numpy.array([row.valence for row in emobank]),
+        remarks_F,
+        numpy.array([row.valence for row in remarks]),
+    )
+    return replace(
+        model.config,
+        fine_temperature=answer.temperature,
+        shown_as=answer.shown_as,
+        thresholds=answer.thresholds,
+        valence=valence,
+    )
