@@ -12,13 +12,20 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from multimodal_fer.labels import PLEASANT, UNPLEASANT
+from multimodal_fer.labels import NEUTRAL, PLEASANT, UNPLEASANT, rounded, strongest, valence_of
 
 SAMPLE_RATE = 16_000  # Hz, mono, for speech recognition and voice features alike
 Waveform = NDArray[numpy.float32]
 Span = tuple[float, float]
 
 SCHEMA = 1  # of Analysis.to_dict; raised when older readers would misread new records
+
+# Of a segment's record, in order.
+SEGMENT_FIELDS = (
+    *("start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict", "scores"),
+    *("attention", "coverage", "by_modality", "valence", "valences", "expressiveness"),
+    *("fine", "text_valence"),
+)
 
 Scores = dict[str, float]
 Image = NDArray[numpy.uint8]
@@ -96,10 +103,10 @@ class FaceTrack:
         """Return columns of equal length; scores are rows over the face network's labels."""
         return {
             "id": self.id,
-            "times": _rounded(self.times),
+            "times": rounded(self.times),
             "boxes": [[round(value, 1) for value in box] for box in self.boxes],
             "emotion": [strongest(scores) for scores in self.scores],
-            "scores": [_rounded(list(row.values())) for row in self.scores],
+            "scores": [rounded(list(row.values())) for row in self.scores],
         }
 
 
@@ -113,7 +120,7 @@ class Transcript:
 
     def to_dict(self) -> dict[str, Any]:
         words = [asdict(word) for word in self.words]
-        return {"language": self.language, "model": self.model, "words": _rounded(words)}
+        return {"language": self.language, "model": self.model, "words": rounded(words)}
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,6 @@ class Segment:
     `by_modality` holds each modality's own scores, None if it was not available. `attention` holds the
     weight of each modality, and sums to 1 if there are scores. `coverage` holds the share of the window
     in which each modality was available. `spoken` is true if speech was detected, with or without words.
-
     `fine` holds the fine labels that the words express, such as confusion or gratitude, with their
     probabilities, the most probable first; it is empty if none is probable enough. `text_valence` is how
     pleasant the words are, from -1 to 1; None without words.
@@ -147,6 +153,34 @@ class Segment:
     def seconds(self) -> float:
         """Return its duration, at least 1 ms, as its weight in means."""
         return max(self.end - self.start, 1e-3)
+
+    @property
+    def valences(self) -> dict[str, float | None]:
+        """Return how pleasant each modality is, from -1 to 1; None if it was not available.
+
+        That of face and voice, and of words without `text_valence`, is the probability of the pleasant
+        labels less that of the unpleasant ones.
+        """
+        found = {name: valence_of(scores) for name, scores in self.by_modality.items()}
+        return found if self.text_valence is None else found | {"text": self.text_valence}
+
+    @property
+    def valence(self) -> float | None:
+        """Return how pleasant the fused answer is, from -1 to 1; None without scores.
+
+        Words say more about valence than the bundle's labels hold (disappointment, gratitude), so the
+        difference of `text_valence` from the valence of the words' scores is added, times their attention.
+        """
+        joint, words = valence_of(self.scores), valence_of(self.by_modality.get("text"))
+        if joint is None or words is None or self.text_valence is None:
+            return joint
+        joint += self.attention.get("text", 0.0) * (self.text_valence - words)
+        return max(-1.0, min(1.0, joint))
+
+    @property
+    def expressiveness(self) -> float | None:
+        """Return the probability of any label but neutral; None without scores."""
+        return 1 - self.scores.get(NEUTRAL, 0.0) if self.scores else None
 
     @property
     def conflict(self) -> tuple[str, ...]:
@@ -173,23 +207,7 @@ class Segment:
                     raise ValueError(f"{name} scores must sum to 1; got {total} over {[*scores]}")
 
     def to_dict(self) -> dict[str, Any]:
-        record = {
-            "start": self.start,
-            "end": self.end,
-            "spoken": self.spoken,
-            "text": self.text,
-            "face_id": self.face_id,
-            "emotion": self.emotion,
-            "unsure": self.unsure,
-            "conflict": self.conflict,
-            "scores": self.scores,
-            "attention": self.attention,
-            "coverage": self.coverage,
-            "by_modality": self.by_modality,
-            "fine": self.fine,
-            "text_valence": self.text_valence,
-        }
-        return _rounded(record)
+        return rounded({name: getattr(self, name) for name in SEGMENT_FIELDS})
 
 
 @dataclass(frozen=True)
@@ -225,24 +243,36 @@ class Analysis:
         return {
             "schema": SCHEMA,
             "path": self.path,
-            "duration": _rounded(self.duration),
+            "duration": rounded(self.duration),
             "bundle": self.bundle,
             "labels": list(self.labels),
             "face_labels": list(self.face_labels),
             "emotion": self.emotion,
-            "scores": _rounded(self.scores),
+            "scores": rounded(self.scores),
             "unsure": self.unsure,
-            "coverage": _rounded(self.coverage),
+            "valence": rounded(self.valence),
+            "expressiveness": rounded(self.expressiveness),
+            "coverage": rounded(self.coverage),
             "segments": [segment.to_dict() for segment in self.segments],
             "faces": [track.to_dict() for track in self.faces],
             "frames": {
-                "times": _rounded([row.time for row in self.frames]),
+                "times": rounded([row.time for row in self.frames]),
                 "faces": [list(row.faces) for row in self.frames],
                 "reasons": [row.reason for row in self.frames],
             },
             "transcript": None if self.transcript is None else self.transcript.to_dict(),
             "warnings": list(self.warnings),
         }
+
+    @property
+    def valence(self) -> float | None:
+        """Return the mean valence of the segments, weighted by duration; None without scores."""
+        return _weighted(self.segments, "valence")
+
+    @property
+    def expressiveness(self) -> float | None:
+        """Return the mean expressiveness of the segments, weighted by duration; None without scores."""
+        return _weighted(self.segments, "expressiveness")
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Analysis":
@@ -283,10 +313,7 @@ class Analysis:
 
 
 def _segment_of(row: Mapping[str, Any]) -> Segment:
-    """Read one segment; in older records without `spoken` it follows from timed words or voice scores.
-
-    Older records have no `fine` and no `text_valence` either.
-    """
+    """Read one segment; in older records, `spoken` follows from timed words or voice scores."""
     timed = row["end"] > row["start"]
     spoken = timed and bool(row["text"] or row["by_modality"].get("voice"))
     row = {"spoken": spoken, "fine": {}, "text_valence": None, **row}
@@ -303,36 +330,16 @@ def overall(segments: Sequence[Segment]) -> Scores:
     }
 
 
-def strongest(scores: Mapping[str, float]) -> str | None:
-    """Return the label with the highest score, the first of equals; None without scores."""
-    return max(scores, key=scores.__getitem__) if scores else None
-
-
-def _rounded(value: Any) -> Any:
-    """Round all floats to four decimals, which are the same on every machine; tuples become lists."""
-    if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return round(float(value), 4) if isinstance(value, float | numpy.floating) else value
+def _weighted(segments: Sequence[Segment], name: str) -> float | None:
+    """Return the mean of a property over the segments that have it, weighted by duration."""
+    scored = [segment for segment in segments if getattr(segment, name) is not None]
+    total = sum(segment.seconds for segment in scored)
+    return sum(one.seconds * getattr(one, name) for one in scored) / total if scored else None
 
 
 def _check_span(start: float, end: float, what: str) -> None:
     if not (math.isfinite(start) and math.isfinite(end) and 0 <= start <= end):
         raise ValueError(f"a {what} needs 0 <= start <= end in seconds; got {start} to {end}")
-
-
-def mean_scores(rows: Sequence[Scores]) -> Scores:
-    """Return the mean of score dictionaries with the same labels."""
-    return {label: sum(row[label] for row in rows) / len(rows) for label in rows[0]}
-
-
-def describe_words(segment: Segment) -> str:
-    """Return the fine labels and the valence of a segment's words as a short text; empty without any."""
-    shown = [f"{name} {score:.0%}" for name, score in segment.fine.items()]
-    if segment.text_valence is not None:
-        shown.append(f"valence {segment.text_valence:+.2f}")
-    return ", ".join(shown)
 
 
 def verdict(segment: Segment) -> str:

@@ -262,7 +262,7 @@ def _progress(path: Path, quiet: bool) -> Iterator[Any]:
 
 
 def _print_table(answer: "Analysis") -> None:
-    from multimodal_fer.types import describe_words
+    from multimodal_fer.report.writers import describe_words
 
     console = Console(highlight=False)
     console.print(f"\n{answer.path or 'written answer'}", style="bold", markup=False)

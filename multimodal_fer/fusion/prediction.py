@@ -9,7 +9,7 @@ import torch
 
 from multimodal_fer.fusion.bundle import Bundle
 from multimodal_fer.fusion.late_attention import Evidence, LateAttention, log_of
-from multimodal_fer.labels import MODALITIES, fold_scores, map_labels
+from multimodal_fer.labels import MODALITIES, fold_scores, map_labels, mean_scores
 from multimodal_fer.layers.output import Prediction, predictions_of
 from multimodal_fer.layers.sequences import pad
 from multimodal_fer.media.quality import voice_quality
@@ -21,7 +21,6 @@ from multimodal_fer.types import (
     Span,
     Waveform,
     Window,
-    mean_scores,
     strongest,
 )
 

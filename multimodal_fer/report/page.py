@@ -33,8 +33,8 @@ from multimodal_fer.report.figures import (
 )
 from multimodal_fer.report.moments import Moment, clock, find_moments
 from multimodal_fer.report.thumbnails import clearest_face, cut_faces
-from multimodal_fer.report.writers import write_output
-from multimodal_fer.types import Analysis, Media, Scores, Segment, describe_words
+from multimodal_fer.report.writers import describe_words, write_output
+from multimodal_fer.types import Analysis, Media, Scores, Segment
 from multimodal_fer.utils.files import prepare_folder
 
 EMBED_LIMIT = 64 * 2**20  # bytes of a recording inside the page; browsers fail on much larger ones

@@ -12,7 +12,7 @@ from typing import Any
 from multimodal_fer.errors import OutputError
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.report.annotations import duration_of, to_eaf, to_textgrid
-from multimodal_fer.types import Analysis, verdict
+from multimodal_fer.types import Analysis, Segment, verdict
 from multimodal_fer.utils.files import prepare_folder, write_text
 
 
@@ -40,7 +40,7 @@ def segments_csv(analysis: Analysis) -> str:
 def segment_columns(labels: Sequence[str]) -> list[str]:
     """Return the names of the columns of `segment_rows`."""
     columns = ["start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict"]
-    columns += ["fine", "text_valence"]
+    columns += ["valence", "expressiveness", *(f"valence_{name}" for name in MODALITIES), "fine"]
     columns += [f"score_{label}" for label in labels]
     return columns + [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
 
@@ -52,8 +52,10 @@ def segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
         yield [
             *(segment[name] for name in plain),
             "+".join(segment["conflict"]),
+            segment["valence"],
+            segment["expressiveness"],
+            *(segment["valences"].get(name) for name in MODALITIES),
             "+".join(segment["fine"]),
-            segment["text_valence"],
             *(segment["scores"].get(label) for label in analysis.labels),
             *(segment["attention"].get(name) for name in MODALITIES),
             *(segment["coverage"].get(name) for name in MODALITIES),
@@ -182,3 +184,11 @@ def name_outputs(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
             f"several inputs are named {', '.join(duplicates)}; write them into different folders"
         )
     return names
+
+
+def describe_words(segment: Segment) -> str:
+    """Return the fine labels and the valence of a segment's words as a short text; empty without any."""
+    shown = [f"{name} {score:.0%}" for name, score in segment.fine.items()]
+    if segment.text_valence is not None:
+        shown.append(f"valence {segment.text_valence:+.2f}")
+    return ", ".join(shown)

@@ -59,6 +59,12 @@ def test_tables(answer):
     assert rows[0]["text"] == 'He said "no" <at all> & left'
     assert (rows[0]["score_anger"], rows[0]["attention_face"]) == ("0.753", "1.0")
     assert rows[1]["score_anger"] == "" and rows[1]["coverage_voice"] == "1.0"
+    assert (rows[0]["valence"], rows[0]["expressiveness"]) == ("-0.753", "0.753")
+    assert (rows[0]["valence_face"], rows[0]["valence_text"], rows[1]["valence"]) == (
+        "-0.753",
+        "",
+        "",
+    )
     frames = list(csv.DictReader(io.StringIO(writers.frames_csv(answer))))
     assert [row["reason"] for row in frames] == ["", "no face found"]
     assert [frames[0][name] for name in ("face_id", "bottom", "emotion")] == ["0", "4.5", "anger"]

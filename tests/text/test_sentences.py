@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -221,7 +220,6 @@ def test_texts_are_read_in_batches_and_alike_alone(monkeypatch):
     for number in (0, 7, 150):
         alone = reader.predict([texts[number]])[0]
         assert found[number].scores == pytest.approx(alone.scores, abs=1e-5)
-        numpy.testing.assert_allclose(found[number].embedding, alone.embedding, atol=1e-5)
         assert found[number].valence == pytest.approx(1.0) and set(found[number].fine) == {"joy"}
     assert reader.predict([]) == []
 
