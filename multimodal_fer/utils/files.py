@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,26 @@ from typing import Any
 
 from multimodal_fer.errors import OutputError
 
+PARTIAL = ".part"  # ending of files that are being written
 BLOCK_END = "<!-- end -->"
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path as text that can be printed and written as UTF-8.
+
+    Names need not be UTF-8, such as those of archives from Windows: their other bytes become `\\xNN`.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` on success; after a crash the old file is unchanged."""
+    """Yield a temporary path that replaces `path` on success; after a crash the old file is unchanged.
+
+    The temporary name is another one in each call, so that two processes may write the same file.
+    """
     path = Path(path)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")
     try:
         yield temporary
         os.replace(temporary, path)
