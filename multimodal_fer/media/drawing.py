@@ -24,7 +24,7 @@ from multimodal_fer.media.clock import Clock, timed_packets
 from multimodal_fer.media.container import decode, file_address, open_media, probe
 from multimodal_fer.media.frames import EVERY_FRAME, FRAME_RATE, iter_frames
 from multimodal_fer.media.tracks import choose_track
-from multimodal_fer.types import Analysis, FaceTrack, Image, strongest, verdict
+from multimodal_fer.types import Analysis, FaceTrack, Image, Media, strongest, verdict
 from multimodal_fer.utils.files import prepare_folder, replacing
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -79,13 +79,7 @@ def write_video(
     cannot be written or has another extension.
     """
     output = Path(output)
-    if output.suffix.lower() not in CONTAINERS:
-        raise OutputError(f"{output}: expected a name that ends in {', '.join(CONTAINERS)}")
-    if output.exists() and output.samefile(recording):
-        raise OutputError(f"{output}: is the recording itself; choose another output file")
-    about = probe(recording)
-    if not about.has_video:
-        raise MediaError(f"{recording}: has no video to draw into; give a recording with video")
+    about = check_video(recording, output)
     prepare_folder(output.parent)
     notes: list[str] = []
     try:
@@ -99,6 +93,19 @@ def write_video(
     if any(not drawable(segment.text or "") for segment in analysis.segments):
         notes.append("words in a script that cannot be drawn are missing from the video")
     return tuple(dict.fromkeys(notes))
+
+
+def check_video(recording: str | os.PathLike[str], output: str | os.PathLike[str]) -> Media:
+    """Raise, as `write_video` does, if a recording cannot be drawn into or the output has a wrong name."""
+    output = Path(output)
+    if output.suffix.lower() not in CONTAINERS:
+        raise OutputError(f"{output}: expected a name that ends in {', '.join(CONTAINERS)}")
+    about = probe(recording)
+    if output.exists() and output.samefile(recording):
+        raise OutputError(f"{output}: is the recording itself; choose another output file")
+    if not about.has_video:
+        raise MediaError(f"{recording}: has no video to draw into; give a recording with video")
+    return about
 
 
 def _write(

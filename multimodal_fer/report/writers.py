@@ -15,7 +15,6 @@ from multimodal_fer.report.annotations import duration_of, to_eaf, to_textgrid
 from multimodal_fer.types import Analysis, verdict
 from multimodal_fer.utils.files import prepare_folder, write_text
 
-
 FORMULA = (*"=+-@\t\r\n＝＋－＠",)  # first characters of cells that spreadsheet programs calculate
 
 

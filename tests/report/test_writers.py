@@ -195,6 +195,7 @@ def test_cells_are_never_calculated():
 
 
 def test_words_are_no_markup_of_subtitles():
-    said = answer([segment(0, 1, scores(anger=0.9), words="<i>a {b}\n\n2\n0 --> 1 c")])
+    harmful = segment(0.0, 1.0, "<i>a {b}\n\n2\n0 --> 1 c", "anger", 0.9)
+    said = Analysis(path=None, bundle="b", labels=LABELS, segments=(harmful,))
     assert "[anger 90%] ‹i>a (b) 2 0 → 1 c\n" in writers.to_srt(said)
     assert "&lt;i&gt;a {b} 2 0 --&gt; 1 c\n" in writers.to_vtt(said)
