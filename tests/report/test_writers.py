@@ -190,3 +190,18 @@ def test_a_written_answer_has_no_annotation_files(tmp_path):
     )
     paths = writers.write(written, tmp_path, "a", ["json", "eaf", "textgrid"])
     assert [path.name for path in paths] == ["a.json"]
+
+
+def test_cells_are_never_calculated():
+    """Check that a written answer cannot become a formula of a spreadsheet program."""
+    harmful = ('=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", "\t=1", "＝1")
+    text = writers.csv_text(["=a", "b"], [[cell, -1.5] for cell in harmful])
+    rows = list(csv.reader(io.StringIO(text)))
+    assert rows == [["'=a", "b"], *(["'" + cell, "-1.5"] for cell in harmful)]
+
+
+def test_words_are_no_markup_of_subtitles():
+    harmful = segment(0.0, 1.0, "<i>a {b}\n\n2\n0 --> 1 c", "anger", 0.9)
+    said = Analysis(path=None, bundle="b", labels=LABELS, segments=(harmful,))
+    assert "[anger 90%] ‹i>a (b) 2 0 → 1 c\n" in writers.to_srt(said)
+    assert "&lt;i&gt;a {b} 2 0 --&gt; 1 c\n" in writers.to_vtt(said)
