@@ -22,8 +22,8 @@ from multimodal_fer.hub.loading import DEFAULT_BUNDLE, load_bundle
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.layers.output import Prediction
+from multimodal_fer.media.clock import true_duration
 from multimodal_fer.media.container import probe
-from multimodal_fer.media.duration import true_duration
 from multimodal_fer.media.frames import FRAME_RATE, iter_frames
 from multimodal_fer.media.sound import iter_audio
 from multimodal_fer.models.inference import for_inference

@@ -264,7 +264,7 @@ def _print_table(answer: "Analysis") -> None:
             f"{segment.start:.1f}–{segment.end:.1f}",
             _prediction(segment) + conflict,
             *(weights.get(name, "–") for name in MODALITIES),
-            Text(visible(f"{said}\n[{fine}]" if fine else said)),  # never markup
+            Text(visible(said) + (f"\n[{fine}]" if fine else "")),  # never markup
         )
     if answer.segments:
         console.print("columns: seconds, emotion, contribution of each modality, words")

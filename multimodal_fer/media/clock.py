@@ -12,6 +12,10 @@ import av
 from av.format import Flags
 from av.stream import Disposition
 
+from multimodal_fer.errors import MediaError
+from multimodal_fer.types import Media
+from multimodal_fer.utils.files import printable
+
 BACK = 1.0  # seconds; a stamp that is this much earlier than the one before begins a new part
 REORDERED = 16  # frames that a codec may send in another order than they are shown
 FORWARD = 10.0  # seconds; a jump that begins a new part in formats whose clock may be set anew
@@ -22,6 +26,8 @@ DELAY = (
 CODING_DELAY = 0.15  # seconds; a start less than this before zero is a coding delay
 MOST_WAITING = 5000  # packets kept from one key frame on
 KEPT = 8  # parts that a stream may return to after a wrong stamp
+TOLERANCE = 0.5  # seconds by which header and content may differ
+APART = 2.0  # seconds between the ends of sound and pictures that are reported
 
 
 def clock_zero(container: Any) -> float:
@@ -49,7 +55,7 @@ def stated_duration(container: Any) -> float:
 
 @dataclass
 class Place:
-    """Where one stream is: the offset of its part, and the second at which its last packet ends."""
+    """The place of one stream: the offset of its part, and the second at which its last packet ends."""
 
     offset: float
     reached: float | None = None
@@ -179,3 +185,35 @@ def _placed(container: Any, stream: Any, clock: Clock) -> Iterator[Any]:
             waiting = []
         else:
             yield packet
+
+
+def true_duration(
+    media: Media, sound: float, pictures: float, warn: Callable[[str], None]
+) -> float:
+    """Return the seconds that can be decoded if the header states no duration or a wrong one.
+
+    `sound` and `pictures` are the times in seconds at which the last decoded sound and frame end; 0 if there
+    are none. Raises `MediaError` if both are zero.
+    """
+    decoded = max(sound, pictures)
+    if decoded == 0:
+        raise MediaError(
+            f"{printable(media.path)}: its header is readable, but nothing in it can be decoded; "
+            "copy or export the recording again"
+        )
+    if sound and pictures and abs(sound - pictures) > APART:
+        first, other = ("pictures", "sound") if pictures < sound else ("sound", "pictures")
+        warn(
+            f"the {first} end at {min(sound, pictures):.1f} s, the {other} at {decoded:.1f} s; "
+            f"after that, only the {other} are analysed".replace("sound end", "sound ends").replace(
+                "sound are", "sound is"
+            )
+        )
+    if media.duration > 0 and abs(decoded - media.duration) <= TOLERANCE:
+        return media.duration
+    if decoded < media.duration:
+        warn(
+            f"the recording ends at {decoded:.1f} s, but its header states {media.duration:.1f} s; "
+            "its end may be missing: copy or export the recording again"
+        )
+    return decoded

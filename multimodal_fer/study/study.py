@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The index page of a run (without Plotly its sessions.csv), the number of sessions analysed now and kept from before, and problems."""
+    """The index page of a run (without Plotly its sessions.csv), its counts of sessions, and problems."""
 
     index: Path
     answered: int
