@@ -10,7 +10,7 @@ import torch
 from multimodal_fer.fusion.bundle import Bundle
 from multimodal_fer.fusion.late_attention import Evidence, LateAttention, log_of
 from multimodal_fer.labels import MODALITIES, fold_scores, map_labels
-from multimodal_fer.layers.output import Prediction, predictions_of
+from multimodal_fer.layers.output import Output, Prediction, predictions_of
 from multimodal_fer.layers.sequences import pad
 from multimodal_fer.types import (
     SAMPLE_RATE,
@@ -23,6 +23,8 @@ from multimodal_fer.types import (
     mean_scores,
     strongest,
 )
+from multimodal_fer.voice.reference import LEAST_UTTERANCES, reference_of
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
 
 VOICES_AT_ONCE = 8  # waveforms classified together
 MIN_VOICE = 0.2  # seconds; shorter sound carries no emotion
@@ -46,17 +48,32 @@ class Predictor:
                 part.to(device)
 
     def predict_voices(self, sounds: Iterable[tuple[int, Waveform]]) -> dict[int, Prediction]:
-        """Return the prediction for each numbered waveform; empty without a voice network."""
+        """Return the prediction for each numbered waveform; empty without a voice network.
+
+        The waveforms are of one recording. If there are enough of them, a network that can do so judges
+        each against the mean of all, as voices differ more from each other than emotions do.
+        """
         network = self.bundle.voice
         predictions: dict[int, Prediction] = {}
         if network is None:
             return predictions
+        described: dict[int, torch.Tensor] = {}
         for batch in _batches(sounds, VOICES_AT_ONCE):
+            numbers = [number for number, _ in batch]
             padded_BN, lengths_B = pad([torch.from_numpy(waveform) for _, waveform in batch])
+            padded_BN, lengths_B = padded_BN.to(self.device), lengths_B.to(self.device)
             with torch.inference_mode():
-                output = network(padded_BN.to(self.device), lengths_B.to(self.device))
+                if isinstance(network, WhisperVoice):
+                    moments_BF = network.describe(network.extract_features(padded_BN, lengths_B))
+                    described |= dict(zip(numbers, moments_BF, strict=True))
+                    continue
+                rows = predictions_of(network(padded_BN, lengths_B), network.config)
+            predictions |= dict(zip(numbers, rows, strict=True))
+        if isinstance(network, WhisperVoice) and described:
+            with torch.inference_mode():
+                output = judge_person(network, torch.stack(list(described.values())))
             rows = predictions_of(output, network.config)
-            predictions |= dict(zip((number for number, _ in batch), rows, strict=True))
+            predictions = dict(zip(described, rows, strict=True))
         return predictions
 
     def predict_texts(self, texts: Mapping[int, str]) -> dict[int, Prediction]:
@@ -136,6 +153,15 @@ class Predictor:
                 embedding[row] = torch.from_numpy(window[name].embedding)
                 scores[row] = torch.tensor([window[name].scores[label] for label in labels])
         return Evidence(embedding.to(self.device), log_of(scores).to(self.device))
+
+
+def judge_person(network: WhisperVoice, moments_UF: torch.Tensor) -> Output:
+    """Judge all utterances of one person, against each other if there are enough of them."""
+    output = network.judge(moments_UF)
+    if len(moments_UF) < LEAST_UTTERANCES:
+        return output
+    scores_UK = (output.logits / network.config.temperature).softmax(1)
+    return network.judge(moments_UF, reference_of(moments_UF, scores_UK))
 
 
 def face_prediction(track: FaceTrack, first: int, last: int) -> Prediction:

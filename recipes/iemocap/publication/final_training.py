@@ -35,11 +35,14 @@ from recipes.iemocap.learning import runs
 from recipes.iemocap.learning.config import ALL, TrainConfig
 from recipes.iemocap.learning.evidence import Joined, Parts, ShippedFace
 from recipes.iemocap.learning.runs import TrainedFold, fold_folder
-from recipes.iemocap.learning.systems import build_network
+from recipes.iemocap.learning.systems import WHISPER, build_network
 from recipes.iemocap.preparation.prepared import Prepared
 from recipes.iemocap.train import FoldRun
 
-LOADABLE = {"voice": ("speech", "are"), "text": ("words",)}  # systems that `analyze` can load
+LOADABLE = {
+    "voice": ("speech", "are", WHISPER),
+    "text": ("words",),
+}  # systems that `analyze` can load
 RECORDED = ("scores_only", "width", "dropout", "noise", "missing", "own_loss", "epochs", "batch")
 
 

@@ -20,6 +20,7 @@ from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7, SPEECH_TO_OPEN7
 from multimodal_fer.layers.sequences import pad
 from multimodal_fer.models import build
+from multimodal_fer.speech.whisper_tensors import START, load_encoder
 from multimodal_fer.training.distributed import Workers, seed_everything
 from multimodal_fer.training.metrics import classification_report
 from multimodal_fer.training.run import Run, decayed_apart
@@ -28,7 +29,6 @@ from multimodal_fer.types import SAMPLE_RATE
 from recipes.open.voice.corpora import deal_speakers
 from recipes.open.voice.margins import vary_margins
 from recipes.open.voice.prepare import Speech, load_speech
-from recipes.open.voice.whisper_start import START, load_encoder
 
 NONE = -1  # no fold
 
@@ -52,6 +52,8 @@ class VoiceTrainConfig:
     augmentation: str = "masks"  # a key of CORRUPTIONS
     speed: float = 0.1  # clips are played faster or slower, up to this
     margin: float = 0.0  # most seconds of silence around speech; 0 keeps each clip's own
+    versions: int = 0  # of each clip whose moments are kept for the training of a head (head.py)
+    balance: float = 0.0  # of head.py: a label's weight is its frequency to the power of minus this
     epochs: int = 40
     batch: int = 32
     longest: float = 6.0  # seconds of a clip in training
@@ -153,7 +155,8 @@ class VoiceRun(Run):
         self.about["settings"] = {"labels": self.labels} | config.settings
         self.model = build(config.model, self.about["settings"]).to(group.device)
         if config.start:
-            self.model.encoder.load_state_dict(load_encoder(len(self.model.encoder.blocks)))
+            own = self.model.config
+            self.model.encoder.load_state_dict(load_encoder(own.blocks, own.last_mlp))
         self.average = self.averaged(self.model)
         groups = self.parameter_groups()
         self.optimizer = AdamW(groups, config.learning_rate)
