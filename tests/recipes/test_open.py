@@ -146,8 +146,8 @@ def same_weights(one, other):
 def test_a_voice_starts_from_whispers_encoder(corpora, tmp_path, rate):
     config = replace(
         VOICE, data=str(corpora / "speech"), run=str(tmp_path / "voice"), model="whisper-voice",
-        settings={"blocks": 1, "last_mlp": True, "units": 16}, start="whisper-tiny.en", encoder_rate=rate, epochs=1,
-        limit=16, precision="bfloat16",
+        settings={"blocks": 1, "last_mlp": True, "units": 16}, start="whisper-tiny.en", encoder_rate=rate,
+        epochs=1, limit=16, precision="bfloat16",
     )  # fmt: skip
     trained = load_trained(str(voice_recipe.train(config))).model
     kept = [

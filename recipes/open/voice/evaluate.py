@@ -17,17 +17,27 @@ from typing import Any
 import numpy
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from multimodal_fer.errors import DataError
 from multimodal_fer.training.metrics import classification_report
 from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import write_json
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
 from recipes.open.runs import config_of, load_trained
 from recipes.open.voice.conditions import CONDITIONS
 from recipes.open.voice.corpora import Clip
+from recipes.open.voice.folds import judge
 from recipes.open.voice.prepare import Speech, load_speech
-from recipes.open.voice.train import VoiceTrainConfig, label_names, predict_voices, split_speakers
+from recipes.open.voice.references import by_speaker
+from recipes.open.voice.train import (
+    VoiceTrainConfig,
+    describe_voices,
+    label_names,
+    predict_voices,
+    split_speakers,
+)
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -42,10 +52,15 @@ def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
     labels, truth = label_names(speech, config), part.labels.numpy()
     clips = [speech.clips[number] for number in part.clips]
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
-    conditions, groups = {}, {}
+    conditions, groups, references = {}, {}, {}
     for condition, change in CONDITIONS.items():
-        logits = predict_voices(trained.model, change(waveforms)) / trained.model.config.temperature
-        scores = logits.softmax(1).numpy()
+        if condition == "clean" and isinstance(trained.model, WhisperVoice):
+            moments = describe_voices(trained.model, waveforms)
+            logits = trained.model.judge(moments).logits.detach()
+            references = by_reference(trained.model, moments, part.labels, clips)
+        else:
+            logits = predict_voices(trained.model, change(waveforms))
+        scores = (logits / trained.model.config.temperature).softmax(1).numpy()
         conditions[condition] = report_of(scores, truth, labels)
         if condition == "clean":
             for group, own in groups_of(clips).items():
@@ -55,7 +70,20 @@ def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
         "training": trained.training,
         "figures": conditions,
         "groups": groups,
+        "references": references,
     }
+
+
+def by_reference(
+    model: WhisperVoice, moments_NF: Tensor, labels_N: Tensor, clips: Sequence[Clip]
+) -> dict[str, Any]:
+    """Return the metrics for each kind of reference of the speaker's own voice (see `folds.py`)."""
+    speakers = by_speaker(moments_NF[None], labels_N, [clip.speaker for clip in clips])
+    truth = torch.cat([own.labels for own in speakers]).numpy()
+    labels = model.config.labels
+    neutral = labels.index("neutral") if "neutral" in labels else -1
+    judged = judge(model, [(own.moments[0], own.labels) for own in speakers], neutral)
+    return {kind: report_of(scores, truth, labels) for kind, scores in judged.items()}
 
 
 def groups_of(clips: Sequence[Clip]) -> dict[str, NDArray[numpy.bool_]]:

@@ -149,7 +149,10 @@ def judge(
                 reference = reference_of(moments_NF, scores_NK, heard)
                 logits = model.judge(moments_NF, reference).logits
                 found.setdefault(f"{count} {mixture}", []).append(logits)
-    return {kind: torch.cat(parts).softmax(1).numpy() for kind, parts in found.items()}
+    temperature = model.config.temperature
+    return {
+        kind: (torch.cat(parts) / temperature).softmax(1).numpy() for kind, parts in found.items()
+    }
 
 
 def spread(folds: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:

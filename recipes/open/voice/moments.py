@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from multimodal_fer.layers.sequences import pad
+from multimodal_fer.models import build
 from multimodal_fer.speech.whisper_tensors import load_encoder
 from multimodal_fer.training.sound_augmentation import CORRUPTIONS, corrupt, speed_up
 from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.utils.files import replacing, write_json
-from multimodal_fer.voice.whisper_encoder import WhisperVoice, WhisperVoiceConfig
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
 from recipes.open.voice.conditions import recode
 from recipes.open.voice.margins import vary_margins
 from recipes.open.voice.prepare import Speech
@@ -32,7 +33,7 @@ BATCH = 16
 
 def frozen_network(settings: dict[str, Any]) -> WhisperVoice:
     """Return a network whose encoder is Whisper's and whose head is untrained."""
-    network = WhisperVoice(WhisperVoiceConfig(**settings))
+    network: WhisperVoice = build("whisper-voice", settings)
     config = network.config
     network.encoder.load_state_dict(load_encoder(config.blocks, config.last_mlp))
     return network.eval()

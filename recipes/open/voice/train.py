@@ -8,6 +8,7 @@ fold are left out, and so are those of `validation_fold`, on whom every epoch is
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -127,18 +128,40 @@ def split_speakers(speech: Speech, config: VoiceTrainConfig) -> dict[str, Part]:
 
 @torch.no_grad()
 def predict_voices(model: nn.Module, waveforms: list[Tensor], batch: int = 32) -> Tensor:
-    """Return logits (N, K); batches hold clips of similar length, which changes no logit."""
+    """Return logits (N, K)."""
+    return run_batches(
+        model, waveforms, lambda padded, lengths: model(padded, lengths).logits, batch
+    )
+
+
+@torch.no_grad()
+def describe_voices(model: Any, waveforms: list[Tensor], batch: int = 32) -> Tensor:
+    """Return the moments (N, F) of a `WhisperVoice`."""
+
+    def describe(padded: Tensor, lengths: Tensor) -> Tensor:
+        return model.describe(model.extract_features(padded, lengths))
+
+    return run_batches(model, waveforms, describe, batch)
+
+
+def run_batches(
+    model: nn.Module,
+    waveforms: list[Tensor],
+    compute: Callable[[Tensor, Tensor], Tensor],
+    batch: int,
+) -> Tensor:
+    """Return a row for each waveform; batches hold clips of similar length, which changes no row."""
     model.eval()
     device = next(model.parameters()).device
     order = sorted(range(len(waveforms)), key=lambda number: len(waveforms[number]))
-    logits: list[Tensor] = [torch.empty(0)] * len(waveforms)
+    found: list[Tensor] = [torch.empty(0)] * len(waveforms)
     for start in range(0, len(order), batch):
         picks = order[start : start + batch]
         padded, lengths = pad([waveforms[number] for number in picks])
-        batch_logits = model(padded.to(device), lengths.to(device)).logits.float().cpu()
-        for number, row in zip(picks, batch_logits, strict=True):
-            logits[number] = row
-    return torch.stack(logits)
+        rows = compute(padded.to(device), lengths.to(device)).float().cpu()
+        for number, row in zip(picks, rows, strict=True):
+            found[number] = row
+    return torch.stack(found)
 
 
 class VoiceRun(Run):
