@@ -123,7 +123,9 @@ def graph_of(network: Any) -> Graph:
     """Return the graph of a network; raise `WeightsError` if it has no export."""
     if isinstance(network, FaceNetwork):
         return _face_graph(network)
-    if isinstance(network, SpeechNetwork | WhisperVoice) and not network.config.prosody:
+    if isinstance(network, WhisperVoice):
+        return _voice_graph(network)
+    if isinstance(network, SpeechNetwork) and not network.config.prosody:
         return _voice_graph(network)
     if isinstance(network, WordNetwork):
         return _text_graph(network)
