@@ -36,7 +36,7 @@ from multimodal_fer.utils.files import file_hash, replacing, write_json
 from multimodal_fer.voice.network import SpeechNetwork
 from multimodal_fer.voice.whisper_encoder import WhisperVoice
 
-TOLERANCE = 1e-4  # of a probability
+TOLERANCE = 5e-4  # of a probability; networks that scale small differences up reach 2e-4
 EMBEDDING_RANGE = 10.0  # times the range of a probability: about the largest values of embeddings
 OPSET = 18  # the first with all operators needed; supported by runtimes since 2023
 SHORTEST_SOUND = SAMPLE_RATE // 5  # samples; shorter sounds get no prediction in `Analyzer` either
