@@ -10,7 +10,7 @@ import torch
 from multimodal_fer.fusion.bundle import Bundle
 from multimodal_fer.fusion.late_attention import Evidence, LateAttention, log_of
 from multimodal_fer.labels import MODALITIES, fold_scores, map_labels, mean_scores
-from multimodal_fer.layers.output import Prediction, predictions_of
+from multimodal_fer.layers.output import Output, Prediction, predictions_of
 from multimodal_fer.layers.sequences import pad
 from multimodal_fer.media.quality import voice_quality
 from multimodal_fer.types import (
@@ -23,6 +23,8 @@ from multimodal_fer.types import (
     Window,
     strongest,
 )
+from multimodal_fer.voice.reference import LEAST_UTTERANCES, reference_of
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
 
 VOICES_AT_ONCE = 8  # waveforms classified together
 MIN_VOICE = 0.2  # seconds; shorter sound carries no emotion
@@ -47,19 +49,32 @@ class Predictor:
                 part.to(device)
 
     def predict_voices(self, sounds: Iterable[tuple[int, Waveform]]) -> dict[int, Prediction]:
-        """Return the prediction for each numbered waveform; empty without a voice network."""
+        """Return the prediction for each numbered waveform; empty without a voice network.
+
+        The waveforms are of one recording. If there are enough of them, a network that can do so judges
+        each against the mean of all, as voices differ more from each other than emotions do.
+        """
         network = self.bundle.voice
-        predictions: dict[int, Prediction] = {}
         if network is None:
-            return predictions
+            return {}
+        quality: dict[int, float] = {}
+        predictions: list[Prediction] = []
+        described: list[torch.Tensor] = []
         for batch in _batches(sounds, VOICES_AT_ONCE):
+            quality |= {number: voice_quality(waveform) for number, waveform in batch}
             padded_BN, lengths_B = pad([torch.from_numpy(waveform) for _, waveform in batch])
+            sound = padded_BN.to(self.device), lengths_B.to(self.device)
             with torch.inference_mode():
-                output = network(padded_BN.to(self.device), lengths_B.to(self.device))
-            rows = predictions_of(output, network.config)
-            for (number, waveform), row in zip(batch, rows, strict=True):
-                predictions[number] = row._replace(quality=voice_quality(waveform))
-        return predictions
+                if isinstance(network, WhisperVoice):
+                    described.append(network.describe(network.extract_features(*sound)))
+                else:
+                    predictions += predictions_of(network(*sound), network.config)
+        if isinstance(network, WhisperVoice) and described:
+            with torch.inference_mode():
+                output = judge_person(network, torch.cat(described))
+            predictions = predictions_of(output, network.config)
+        rows = zip(quality.items(), predictions, strict=True)
+        return {number: row._replace(quality=clarity) for (number, clarity), row in rows}
 
     def predict_texts(self, texts: Mapping[int, str]) -> dict[int, Prediction]:
         """Return the prediction for each numbered text that has words."""
@@ -134,6 +149,15 @@ class Predictor:
                 quality[row] = window[name].quality
                 scores[row] = torch.tensor([window[name].scores[label] for label in labels])
         return Evidence(log_of(scores).to(self.device), quality.to(self.device))
+
+
+def judge_person(network: WhisperVoice, moments_UF: torch.Tensor) -> Output:
+    """Judge all utterances of one person, against each other if there are enough of them."""
+    output = network.judge(moments_UF)
+    if len(moments_UF) < LEAST_UTTERANCES:
+        return output
+    scores_UK = (output.logits / network.config.temperature).softmax(1)
+    return network.judge(moments_UF, reference_of(moments_UF, scores_UK))
 
 
 def face_prediction(track: FaceTrack, first: int, last: int, coverage: float = 1.0) -> Prediction:

@@ -34,11 +34,12 @@ from recipes.iemocap.learning import runs
 from recipes.iemocap.learning.config import ALL, TrainConfig
 from recipes.iemocap.learning.evidence import Joined, Parts, ShippedFace
 from recipes.iemocap.learning.runs import TrainedFold, fold_folder
-from recipes.iemocap.learning.systems import build_network
+from recipes.iemocap.learning.systems import WHISPER, build_network
 from recipes.iemocap.preparation.prepared import Prepared
 from recipes.iemocap.train import FoldRun
 
-LOADABLE = {"voice": ("speech", "are"), "text": ("words",)}  # systems that `analyze` can load
+# Systems that `analyze` can load.
+LOADABLE = {"voice": ("speech", "are", WHISPER), "text": ("words",)}
 RECORDED = ("missing", "epochs", "batch")
 
 
