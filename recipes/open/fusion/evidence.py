@@ -25,7 +25,7 @@ from multimodal_fer.utils.files import file_hash
 from recipes.open.runs import Trained, config_of, load_trained
 from recipes.open.text.corpora import read_texts, targets_of
 from recipes.open.text.train import encode_texts
-from recipes.open.voice.evaluate import CONDITIONS as VOICE_CONDITIONS
+from recipes.open.voice.conditions import CONDITIONS as VOICE_CONDITIONS
 from recipes.open.voice.prepare import load_speech
 from recipes.open.voice.train import VoiceTrainConfig, split_speakers
 
