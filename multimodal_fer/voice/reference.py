@@ -1,9 +1,8 @@
-"""What is known about a person's voice: mean and deviation of its moments, without any label.
+"""Describe a person's voice by the mean and the deviation of its moments, without any label.
 
 Voices differ more from each other than emotions differ in one voice. Measured against the person's own
-mean and deviation, emotions of unseen speakers are recognised far better (as in speaker normalisation of
-features, e.g. Sethu, Ambikairajah and Epps 2007). Few utterances give a poor estimate, so it is shrunk
-towards the corpus: the mean of a normal distribution with a conjugate prior.
+mean and deviation, emotions of unseen speakers are recognised far better (speaker normalisation of
+features). Few utterances give a poor estimate, so it is shrunk towards the corpus.
 
 Shapes: B waveforms, U utterances of one person, F moments.
 """

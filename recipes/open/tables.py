@@ -44,6 +44,22 @@ LADDER = (
     ("ladder-attention", "+ attentive statistics over time"),
     ("ladder-log-mel", "+ log-mel through convolutions instead of MFCC"),
 )
+# Protocols of `voice-folds`: title, and kinds of reference with the heads of their columns.
+HEADS = {
+    "ravdess": "RAVDESS, 8 labels, five folds",
+    "nemo": "nEMO, 6 labels, leave one speaker out",
+    "ravdess to nemo": "RAVDESS → nEMO, 6 labels",
+    "nemo to ravdess": "nEMO → RAVDESS, 6 labels",
+}
+REFERENCES = {
+    "none": "no reference",
+    "5 neutral": "5, mostly neutral",
+    "10 neutral": "10, mostly neutral",
+    "30 neutral": "30, mostly neutral",
+    "30 lacking": "30, one emotion missing",
+    "30 balanced": "30, balanced",
+    "all": "all clips",
+}
 PROTOCOLS = {
     "goemotions-ekman": ("macro_f1", "GoEmotions, all labels of a comment", "biLSTM 53, BERT 64"),
     "goemotions-one": ("macro_f1", "GoEmotions, comments with one label", "–"),
@@ -81,6 +97,40 @@ def folds_table() -> str:
     return table(head, rows) if rows else MISSING
 
 
+def heads_table() -> str:
+    """Return a table of the UAR of heads on Whisper's fixed encoder, by protocol and reference."""
+    result = read("voice-folds")
+    if result is None:
+        return MISSING
+    rows = [
+        [title, *(spread(found["summary"][kind], len(found["folds"])) for kind in REFERENCES)]
+        for name, title in HEADS.items()
+        if (found := result["protocols"].get(name))
+    ]
+    return table(["speakers never heard", *REFERENCES.values()], rows)
+
+
+def references_table() -> str:
+    """Return a table of the shipped voice on test speakers by what is known about their voices."""
+    result = read(VOICE)
+    references = result["folds"][0].get("references") if result else None
+    if not references:
+        return MISSING
+    rows = [
+        [
+            title,
+            f"**{row['uar']:.1%}**",
+            f"{row['accuracy']:.1%}",
+            f"{row['recall']['neutral']:.1%}",
+            f"{row['calibration_error']:.3f}",
+        ]
+        for kind, title in REFERENCES.items()
+        for row in [references[kind]]
+    ]
+    head = ["utterances of the speaker's own reference", "UAR", "WA", "neutral recall", "ECE"]
+    return table(head, rows)
+
+
 def ladder_table() -> str:
     """Return a table of the voice encoders between the published one and ours."""
     rows = []
@@ -89,6 +139,14 @@ def ladder_table() -> str:
             figures, folds = result["summary"]["clean"], len(result["folds"])
             both = [spread(figures[name], folds) for name in ("uar", "accuracy")]
             rows.append([title, f"{result['parameters']:,}", epochs_of(result), *both])
+    if (heads := read("voice-folds")) and (shipped := read(VOICE)):
+        size = f"{shipped['parameters'] / 1e6:.1f} M"
+        first = heads["protocols"]["ravdess"]["folds"][0]  # the same speakers
+        for kind, title in (
+            ("none", "Whisper tiny.en's first layers as they are, mean and deviation, a head"),
+            ("30 neutral", "+ against 30 utterances of the speaker, 70 % of them neutral"),
+        ):
+            rows.append([title, size, "–", f"{first[kind]:.1%}", "–"])
     return table(["voice encoder", "parameters", "epochs", "UAR", "WA"], rows) if rows else MISSING
 
 
@@ -216,7 +274,9 @@ def cards() -> dict[Path, str]:
         fold = result["folds"][0]
         about = generated.unusual(fold["training"], asdict(VoiceTrainConfig()), ("model", "seed"))
         recalls = recall_table(fold["figures"]["clean"], "all, clean")
-        figures[VOICE] = [voice_table(by_speaker=True), recalls, measured(result, about, VOICE)]
+        own = "Judged against the speaker's own voice, as `analyze` does from five utterances on:"
+        tables = [voice_table(by_speaker=True), recalls, own, references_table()]
+        figures[VOICE] = [*tables, measured(result, about, VOICE)]
     if result := read(f"{TEXT}.test"):
         about = generated.unusual(result["training"], asdict(TextTrainConfig()), ("model", "seed"))
         recalls = recall_table(result["protocols"]["goemotions-one"], "GoEmotions, one label")
@@ -243,6 +303,8 @@ def pages() -> dict[Path, str]:
         "voice folds": folds_table(),
         "voice ladder": ladder_table(),
         "voice results": voice_table(),
+        "voice heads": heads_table(),
+        "voice references": references_table(),
         "text results": text_table(),
         "fusion results": fusion_table("realistic"),
         "fusion clean": fusion_table("clean"),

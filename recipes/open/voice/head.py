@@ -10,6 +10,7 @@ utterance as well as a long recording. Otherwise it is the training of `train.py
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class HeadRun(VoiceRun):
         part = self.parts_of_speech["validation"]
         if not part.clips:
             return {}
-        result = self.result.eval()
+        result: Any = self.result.eval()
         probabilities = result.judge(self.validation_moments.float()).logits.softmax(1).numpy()
         report = classification_report(probabilities, part.labels.numpy(), self.labels)
         return {"valid_accuracy": report["accuracy"], "valid_uar": report["uar"]}
