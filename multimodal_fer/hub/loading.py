@@ -182,7 +182,11 @@ def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any
         )
     model_name, settings = _model_settings(folder, config)
     path = weights_file(folder, WEIGHTS)
-    _check_fit(path, tensor_shapes_of(model_name, settings))
+    try:
+        expected = tensor_shapes_of(model_name, settings)
+    except WeightsError as error:
+        raise WeightsError(f"{folder / CONFIG}: {error}") from None
+    _check_fit(path, expected)
     model = build(model_name, settings)
     try:
         tensors = load_file(path)

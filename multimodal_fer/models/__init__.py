@@ -1,5 +1,6 @@
 """All networks by name: the field `model` of a config is a key of `MODELS`."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import fields
 from math import isfinite
@@ -55,14 +56,14 @@ def check_kinds(name: str, config: Any, settings: Mapping[str, Any]) -> None:
         if not _is_of(value, kinds[key]):
             kind = getattr(kinds[key], "__name__", None) if not get_args(kinds[key]) else None
             raise WeightsError(
-                f"model {name!r}: expected {key} as {kind or kinds[key]}, found {value!r}; "
+                f"model {name!r}: expected {key} as {kind or kinds[key]}, found {reprlib.repr(value)}; "
                 "save the weights again"
             )
     own = {"labels": settings.get("labels", ("a",)), **settings.get("part_labels", {})}
     for key, labels in own.items():
         if not labels or not all(labels) or len(set(labels)) < len(labels):
             raise WeightsError(
-                f"model {name!r}: expected different names as labels ({key}), found {labels!r}; "
+                f"model {name!r}: expected different names as labels ({key}), found {reprlib.repr(labels)}; "
                 "save the weights again"
             )
 
