@@ -222,7 +222,7 @@ def test_invalid_bundles_are_refused(folders):
     (both / "config.json").write_text(before)
     for values in ({"labels": "abc"}, {"labels": [1]}, {"unsure_below": float("nan")}):
         edit_config(both, **values)
-        refused(both, "expected a list of labels and 'unsure_below'", loading.load_bundle)
+        refused(both, "expected a list of different labels and 'unsure_below'", loading.load_bundle)
         (both / "config.json").write_text(before)
     pin_again(both, face={"files": {"config.json": "0" * 64}})
     refused(both, r"does not pin model\.safetensors", loading.load_bundle)
