@@ -138,10 +138,11 @@ def _bundle_settings(
     unknown = sorted(set(parts) - {*MODALITIES, "fusion"})
     if unknown:
         raise WeightsError(f"{folder}: this version cannot use the parts {unknown}; update it")
-    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    named = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
+    named = named and 0 < len(labels) == len(set(labels))
     if not named or not _is_within(unsure_below, 0, 1):
         raise WeightsError(
-            f"{folder / CONFIG}: expected a list of labels and 'unsure_below' from 0 to 1; "
+            f"{folder / CONFIG}: expected a list of different labels and 'unsure_below' from 0 to 1; "
             "save the bundle again"
         )
     return tuple(labels), float(unsure_below), parts
@@ -197,7 +198,10 @@ def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any
     model_name, settings = _model_settings(folder, config)
     path = weights_file(folder, WEIGHTS)
     rounded = config.get("stored") == ROUNDED
-    shapes = tensor_shapes_of(model_name, settings)
+    try:
+        shapes = tensor_shapes_of(model_name, settings)
+    except WeightsError as error:
+        raise WeightsError(f"{folder / CONFIG}: {error}") from None
     _check_fit(path, rounded_shapes(shapes) if rounded and shapes else shapes)
     model = build(model_name, settings)
     try:

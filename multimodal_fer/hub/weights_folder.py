@@ -124,7 +124,7 @@ def content_hash(hashes: Mapping[str, str]) -> str:
 def weights_file(folder: Path, name: str) -> Path:
     """Return the path of a file; raise unless it is a regular file in the folder and not too large."""
     path = folder / name
-    if path.is_symlink() and Path(os.path.realpath(path)).parent != folder.resolve():
+    if path.is_symlink() and not _stays_inside(path, folder):
         raise WeightsError(
             f"{path}: is a link that leads out of its folder; replace it by the file"
         )
@@ -135,6 +135,16 @@ def weights_file(folder: Path, name: str) -> Path:
             f"{path}: has {in_words(size)}, at most {in_words(largest(name))} are read; save it again"
         )
     return path
+
+
+def _stays_inside(path: Path, folder: Path) -> bool:
+    """Return true if a link leads into its folder, or from a hub's snapshot to the blobs beside it.
+
+    The cache of huggingface_hub is `REPOSITORY/snapshots/COMMIT/…` with links to `REPOSITORY/blobs`.
+    """
+    target, folder = Path(os.path.realpath(path)).parent, folder.resolve()
+    snapshots = (place for place in folder.parents if place.name == "snapshots")
+    return target == folder or any(target == place.parent / "blobs" for place in snapshots)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

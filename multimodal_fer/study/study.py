@@ -25,7 +25,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The index page of a run (without Plotly its sessions.csv), its counts of sessions, and problems."""
+    """The index page of a run, or sessions.csv if no pages can be written.
+
+    Also the number of sessions analysed now and kept from before, and the problems.
+    """
 
     index: Path
     answered: int
