@@ -35,15 +35,8 @@ from multimodal_fer.hub.weights_folder import (
     weights_file,
 )
 from multimodal_fer.labels import MODALITIES, map_labels
-from multimodal_fer.models import build
+from multimodal_fer.models import build, rounding
 from multimodal_fer.models.reference_outputs import reference_logits
-from multimodal_fer.models.rounding import (
-    ROUNDED,
-    in_half_precision,
-    restore_rows,
-    round_rows,
-    rounded_shapes,
-)
 from multimodal_fer.models.shapes import tensor_shapes_of
 from multimodal_fer.text.network import Reader, WordNetwork
 from multimodal_fer.text.sentences.encoder import SentenceEncoder
@@ -197,17 +190,17 @@ def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any
         )
     model_name, settings = _model_settings(folder, config)
     path = weights_file(folder, WEIGHTS)
-    rounded = config.get("stored") == ROUNDED
+    rounded = config.get("stored") == rounding.ROUNDED
     try:
         shapes = tensor_shapes_of(model_name, settings)
     except WeightsError as error:
         raise WeightsError(f"{folder / CONFIG}: {error}") from None
-    _check_fit(path, rounded_shapes(shapes) if rounded and shapes else shapes)
+    _check_fit(path, rounding.rounded_shapes(shapes) if rounded and shapes else shapes)
     model = build(model_name, settings)
     try:
         tensors = load_file(path)
         if rounded:
-            tensors = restore_rows(tensors)
+            tensors = rounding.restore_rows(tensors)
         model.load_state_dict({key: value.float() for key, value in tensors.items()})
     except (SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path}: does not fit its config.json ({error})") from None
@@ -275,11 +268,11 @@ def save_model(
     if vocabulary is not None:
         vocabulary.save(folder / VOCABULARY)
     rounded = isinstance(model, SentenceEncoder)
-    store = round_rows if rounded else in_half_precision
+    store = rounding.round_rows if rounded else rounding.in_half_precision
     tensors = store({key: value.cpu() for key, value in model.state_dict().items()})
     save_file({key: value.contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes it readable by its owner only
-    stored = {"stored": ROUNDED} if rounded else {}
+    stored = {"stored": rounding.ROUNDED} if rounded else {}
     write_json(
         folder / CONFIG, {"model": name, "settings": asdict(model.config), **stored, **about}
     )
