@@ -293,7 +293,7 @@ def test_other_than_regular_files_are_not_opened(face, name):
 )
 def test_configs_made_to_break_readers_are_refused(face, content):
     (face / "config.json").write_bytes(content)
-    with pytest.raises(WeightsError, match="cannot be read|expected widths as tuple"):
+    with pytest.raises(WeightsError, match=r"cannot be read|expected widths as tuple"):
         loading.load_model(face)
 
 
