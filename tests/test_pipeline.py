@@ -19,7 +19,7 @@ KEYS = {
 }  # fmt: skip
 SEGMENT_KEYS = {
     "start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict", "scores",
-    "attention", "coverage", "by_modality",
+    "attention", "coverage", "by_modality", "fine", "text_valence",
 }  # fmt: skip
 
 

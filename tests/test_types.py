@@ -4,7 +4,15 @@ import numpy
 import pytest
 
 from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7, OPEN7, fold_scores
-from multimodal_fer.types import Analysis, Faces, Segment, Window, Word, strongest
+from multimodal_fer.types import (
+    Analysis,
+    Faces,
+    Segment,
+    Window,
+    Word,
+    describe_words,
+    strongest,
+)
 
 
 def test_boxes_and_confidences_must_fit():
@@ -70,3 +78,18 @@ def test_older_records_without_spoken_are_read():
     for segment in record["segments"]:
         del segment["spoken"]
     assert [segment.spoken for segment in Analysis.from_dict(record).segments] == [True, False]
+
+
+def test_fine_labels_and_valence_are_kept_and_older_records_have_none():
+    fine = {"confusion": 0.61234, "negative reaction": 0.3}
+    segment = Segment(
+        0, 1, "what now", None, None, False, {}, {}, {}, {}, fine=fine, text_valence=-0.54321
+    )
+    record = Analysis(None, "b", ("anger",), segments=(segment,)).to_dict()
+    assert record["segments"][0]["fine"] == {"confusion": 0.6123, "negative reaction": 0.3}
+    (read,) = Analysis.from_dict(record).segments
+    assert list(read.fine) == ["confusion", "negative reaction"] and read.text_valence == -0.5432
+    assert describe_words(read) == "confusion 61%, negative reaction 30%, valence -0.54"
+    del record["segments"][0]["fine"], record["segments"][0]["text_valence"]
+    (older,) = Analysis.from_dict(record).segments
+    assert older.fine == {} and older.text_valence is None and describe_words(older) == ""

@@ -13,7 +13,7 @@ from multimodal_fer.types import Analysis, strongest
 from multimodal_fer.utils.files import replacing
 
 SHARES = ("score_", "attention_", "coverage_", "change_")  # columns for each label or modality
-NUMBERS = ("start", "end", "duration", *SHARES)
+NUMBERS = ("start", "end", "duration", "text_valence", *SHARES)
 COUNTS = ("face_id", "segments", "conflicts")
 FLAGS = ("spoken", "unsure")
 
