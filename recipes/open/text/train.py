@@ -8,6 +8,7 @@ continues from there to the same numbers.
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,13 @@ from multimodal_fer.training.run import (
     result_state,
 )
 from multimodal_fer.training.sampling import draw_order
-from recipes.open.text.corpora import fine_targets_of, labels_of_corpora, read_texts, targets_of
+from recipes.open.text.corpora import (
+    Sample,
+    fine_targets_of,
+    labels_of_corpora,
+    read_texts,
+    targets_of,
+)
 from recipes.open.text.minilm_start import minilm_pieces, start_from_minilm
 from recipes.open.text.spoken import spoken
 
@@ -56,15 +63,13 @@ class TextTrainConfig:
     smallest_count: int = 2  # a rarer word is out of the vocabulary
     largest: int = 20_000  # words of the vocabulary
     start: str = ""  # for `sentences`: minilm, or the folder of a run to continue from
-    frozen_blocks: int = (
-        0  # for `sentences`: the first blocks that, with the word pieces, stay as they are
-    )
+    # For `sentences`: the first blocks that stay as they are, with the word pieces.
+    frozen_blocks: int = 0
     head_rate: float = 1.0  # learning rate of the head, which starts at random, as a multiple
     layer_decay: float = 1.0  # learning rate of a block as a share of that of the next
     spoken: float = 0.0  # share of training texts that are changed into recognised speech
-    repeats: dict[str, int] = field(
-        default_factory=dict
-    )  # how often an epoch has a corpus, if not once
+    repeats: dict[str, int] = field(default_factory=dict)  # how often each epoch has a corpus
+    most: dict[str, int] = field(default_factory=dict)  # training texts of a corpus, if not all
     bfloat16: bool = False  # compute in half precision, which is faster on recent processors
     balance: float = 0.0  # rare labels are drawn more often: frequency ** -balance
     epochs: int = 12
@@ -118,6 +123,17 @@ def predict_texts(
     return torch.empty_like(logits).index_copy_(0, order, logits)
 
 
+def chosen(samples: Sequence[Sample], config: TextTrainConfig) -> list[Sample]:
+    """Return the samples of an epoch: at most so many of each corpus, and some repeated."""
+    counts: Counter[str] = Counter()
+    found = []
+    for sample in samples:
+        counts[sample.corpus] += 1
+        if counts[sample.corpus] <= config.most.get(sample.corpus, len(samples)):
+            found += [sample] * config.repeats.get(sample.corpus, 1)
+    return found
+
+
 def mask_missing(logits: Tensor, in_corpus: Tensor) -> Tensor:
     """Mask the logits of labels that the corpus of a text never gives."""
     return logits.masked_fill(~in_corpus, -1e4)
@@ -149,9 +165,7 @@ class TextRun(Run):
             read_texts(config.data, config.corpora, part)[: config.limit or None]
             for part in ("train", "validation")
         )
-        training = [
-            sample for sample in training for _ in range(config.repeats.get(sample.corpus, 1))
-        ]
+        training = chosen(training, config)
         self.texts = [sample.text for sample in training]
         self.vocabulary = self.build_model(self.texts)
         self.model.to(group.device)
