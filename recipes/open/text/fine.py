@@ -40,7 +40,7 @@ Truth = NDArray[numpy.bool_]
 
 
 class FineAnswer(NamedTuple):
-    """How fine labels are answered, as settings of the network, and the F1 of each name."""
+    """The settings of a network by which fine labels are answered, and the F1 of each name."""
 
     temperature: float
     shown_as: dict[str, str]
