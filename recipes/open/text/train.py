@@ -8,7 +8,6 @@ continues from there to the same numbers.
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +38,6 @@ from multimodal_fer.training.run import (
 )
 from multimodal_fer.training.sampling import draw_order
 from recipes.open.text.corpora import (
-    Sample,
     fine_targets_of,
     labels_of_corpora,
     read_texts,
@@ -69,7 +67,6 @@ class TextTrainConfig:
     layer_decay: float = 1.0  # learning rate of a block as a share of that of the next
     spoken: float = 0.0  # share of training texts that are changed into recognised speech
     repeats: dict[str, int] = field(default_factory=dict)  # how often each epoch has a corpus
-    most: dict[str, int] = field(default_factory=dict)  # training texts of a corpus, if not all
     bfloat16: bool = False  # compute in half precision, which is faster on recent processors
     balance: float = 0.0  # rare labels are drawn more often: frequency ** -balance
     epochs: int = 12
@@ -123,17 +120,6 @@ def predict_texts(
     return torch.empty_like(logits).index_copy_(0, order, logits)
 
 
-def chosen(samples: Sequence[Sample], config: TextTrainConfig) -> list[Sample]:
-    """Return the samples of an epoch: at most so many of each corpus, and some repeated."""
-    counts: Counter[str] = Counter()
-    found = []
-    for sample in samples:
-        counts[sample.corpus] += 1
-        if counts[sample.corpus] <= config.most.get(sample.corpus, len(samples)):
-            found += [sample] * config.repeats.get(sample.corpus, 1)
-    return found
-
-
 def mask_missing(logits: Tensor, in_corpus: Tensor) -> Tensor:
     """Mask the logits of labels that the corpus of a text never gives."""
     return logits.masked_fill(~in_corpus, -1e4)
@@ -165,7 +151,9 @@ class TextRun(Run):
             read_texts(config.data, config.corpora, part)[: config.limit or None]
             for part in ("train", "validation")
         )
-        training = chosen(training, config)
+        training = [
+            sample for sample in training for _ in range(config.repeats.get(sample.corpus, 1))
+        ]
         self.texts = [sample.text for sample in training]
         self.vocabulary = self.build_model(self.texts)
         self.model.to(group.device)

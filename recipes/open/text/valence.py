@@ -21,7 +21,7 @@ from recipes.open.text.corpora import FINE_LABELS, MELD_FILES
 REMARKS = Path(__file__).parents[3] / "tests" / "data" / "usability_remarks.csv"
 SIGNS = {"positive": 1, "neutral": 0, "negative": -1}
 # A valence nearer to zero counts as neutral; chosen on the development remarks.
-NEUTRAL_WITHIN = 0.2
+NEUTRAL_WITHIN = 0.25
 MEANING = {
     **dict.fromkeys(("admiration", "gratitude", "joy", "love", "excitement", "pride"), 1.0),
     **dict.fromkeys(("amusement", "approval", "relief", "optimism"), 0.8),
