@@ -74,9 +74,9 @@ SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
         ),
     ),
     "voice-open7-whisper": ("the tone of a voice", OPEN / "voice-open7-whisper.json", of_voice),
-    "text-open7-words": (
-        "English text",
-        OPEN / "text-open7-words.test.json",
+    "text-open7-minilm": (
+        "English text: emotions, fine labels, valence",
+        OPEN / "text-open7-minilm.test.json",
         of_protocols(
             {"goemotions-ekman": "GoEmotions test, Ekman", "isear": "ISEAR", "meld": "MELD dev"},
             "macro_f1",

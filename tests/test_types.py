@@ -4,7 +4,15 @@ import numpy
 import pytest
 
 from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7, OPEN7, fold_scores
-from multimodal_fer.types import Analysis, Faces, Segment, Window, Word, strongest
+from multimodal_fer.report.writers import describe_words
+from multimodal_fer.types import (
+    Analysis,
+    Faces,
+    Segment,
+    Window,
+    Word,
+    strongest,
+)
 
 
 def test_boxes_and_confidences_must_fit():
@@ -101,3 +109,18 @@ def test_the_valence_of_words_counts_by_their_attention():
     record = Analysis("a", "b", ("neutral", "anger"), segments=(segment, answered({}, {})))
     assert record.valence == segment.valence and record.to_dict()["valence"] == -0.25
     assert Analysis.from_dict(record.to_dict()).valence == pytest.approx(-0.25, abs=1e-3)
+
+
+def test_fine_labels_and_valence_are_kept_and_older_records_have_none():
+    fine = {"confusion": 0.61234, "negative reaction": 0.3}
+    segment = Segment(
+        0, 1, "what now", None, None, False, {}, {}, {}, {}, fine=fine, text_valence=-0.54321
+    )
+    record = Analysis(None, "b", ("anger",), segments=(segment,)).to_dict()
+    assert record["segments"][0]["fine"] == {"confusion": 0.6123, "negative reaction": 0.3}
+    (read,) = Analysis.from_dict(record).segments
+    assert list(read.fine) == ["confusion", "negative reaction"] and read.text_valence == -0.5432
+    assert describe_words(read) == "confusion 61%, negative reaction 30%, valence -0.54"
+    del record["segments"][0]["fine"], record["segments"][0]["text_valence"]
+    (older,) = Analysis.from_dict(record).segments
+    assert older.fine == {} and older.text_valence is None and describe_words(older) == ""

@@ -31,7 +31,7 @@ WORLDS = {
     "clean": "All evidence clean, and every modality shows the label:",
     "clean, equal shares": "The same, if all labels are equally frequent:",
 }
-VOICE, TEXT, FUSION = "voice-open7-whisper", "text-open7-words", "fusion-open7"
+VOICE, TEXT, FUSION = "voice-open7-whisper", "text-open7-minilm", "fusion-open7"
 
 # Networks over folds of speakers: result, title, published figure.
 FOLDED = (("ravdess", "RAVDESS, its own 8 labels", "–"), ("nemo", "nEMO, its own 6 labels", "–"))
@@ -62,12 +62,22 @@ REFERENCES = {
 }
 PROTOCOLS = {
     "goemotions-ekman": ("macro_f1", "GoEmotions, all labels of a comment", "biLSTM 53, BERT 64"),
+    "goemotions-28": ("macro_f1", "GoEmotions, its 28 labels", "BERT 46"),
+    "goemotions-named": ("macro_f1", "GoEmotions, the fine labels of the answer", "–"),
     "goemotions-one": ("macro_f1", "GoEmotions, comments with one label", "–"),
     "isear": ("macro_f1", "ISEAR", "–"),
     "so_emotion": ("macro_f1", "Stack Overflow", "–"),
     "meld": ("weighted_f1", "MELD dev, never trained on", "–"),
+    "meld-sentiment": ("weighted_f1", "valence against MELD's sentiment, three classes", "–"),
+    "emobank": ("pearson", "valence against EmoBank's ratings", "–"),
+    "remarks": ("right", "sign of the valence of usability remarks, untouched half", "–"),
 }
-FIGURES = {"macro_f1": "macro-F1", "weighted_f1": "weighted F1"}
+FIGURES = {
+    "macro_f1": "macro-F1",
+    "weighted_f1": "weighted F1",
+    "pearson": "correlation",
+    "right": "accuracy",
+}
 
 
 def read(name: str) -> dict[str, Any] | None:
@@ -191,13 +201,14 @@ def figure_of(report: Mapping[str, Any], figure: str) -> float:
     return report[figure]
 
 
-def text_table(names: tuple[str, ...] = (TEXT, "text-open7-minilm")) -> str:
-    """Return a table of the figures of every protocol."""
+def text_table(names: tuple[str, ...] = (TEXT, "text-open7-words")) -> str:
+    """Return a table of the figures of every protocol that a network was measured by."""
     rows = []
     for name in names:
         if result := read(f"{name}.test"):
             for protocol, (figure, title, published) in PROTOCOLS.items():
-                report = result["protocols"][protocol]
+                if (report := result["protocols"].get(protocol)) is None:
+                    continue  # a network without fine labels or valence
                 rows.append(
                     [
                         f"`{name}`, {result['parameters'] / 1e6:.1f} M",

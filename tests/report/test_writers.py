@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -65,6 +66,12 @@ def test_tables(answer):
         "",
         "",
     )
+    assert rows[0]["fine"] == ""
+    words = {"confusion": 0.6, "annoyance": 0.3}
+    told = replace(answer.segments[0], fine=words, text_valence=-0.25)
+    told = replace(answer, segments=(told,))
+    (row,) = csv.DictReader(io.StringIO(writers.segments_csv(told)))
+    assert (row["fine"], row["valence_text"]) == ("confusion+annoyance", "-0.25")
     frames = list(csv.DictReader(io.StringIO(writers.frames_csv(answer))))
     assert [row["reason"] for row in frames] == ["", "no face found"]
     assert [frames[0][name] for name in ("face_id", "bottom", "emotion")] == ["0", "4.5", "anger"]

@@ -179,7 +179,7 @@ def test_a_config_cannot_claim_more_than_the_file_holds(folder):
 def test_markup_and_addresses_are_not_read_and_emoji_are_put_in_words():
     assert clean("<p>It is <b>good</b></p><!-- bad -->").split() == ["It", "is", "good"]
     assert clean("see https://example.org/a?b=c now").split() == ["see", "link", "now"]
-    assert "loudly crying face" in clean("no 😭") and "thumbs up sign" in clean("👍🏽")
+    assert "loudly crying face" in clean("no 😭") and clean("👍🏽").split() == ["great"]
     assert clean("5 < 6 &amp; 7 > 3") == "5 < 6 & 7 > 3"
     assert clean("漢字 → ok") == "漢字 → ok"
 

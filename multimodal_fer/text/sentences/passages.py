@@ -15,6 +15,17 @@ INVISIBLE = re.compile(
     "[\u00ad\u200b\u200d\u2060\ufeff\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\ud800-\udfff]"
 )
 
+# Pictographs whose Unicode names do not say what people mean by them.
+MEANT = {
+    "👍": "great",
+    "👎": "bad",
+    "👏": "well done",
+    "👌": "perfect",
+    "❤": "love",
+    "💔": "heartbroken",
+}
+MEANT |= {"🙄": "annoying", "🤦": "annoying", "🤷": "i don't know", "🎉": "hooray", "🔥": "awesome"}
+
 
 def clean(text: str) -> str:
     """Return a text without HTML tags and web addresses, and with the names of emoji in words.
@@ -27,7 +38,9 @@ def clean(text: str) -> str:
 
 @cache
 def in_words(character: str) -> str:
-    """Return the Unicode name of a pictograph in lower case; any other character unchanged."""
+    """Return what a pictograph means, or its Unicode name in lower case; other characters unchanged."""
+    if character in MEANT:
+        return f" {MEANT[character]} "
     if character < "\u2600" or unicodedata.category(character) not in ("So", "Sk"):
         return character
     name = unicodedata.name(character, "")

@@ -1,7 +1,7 @@
 """Write scores of the voice or text network on labelled samples, clean and corrupted, for the fusion.
 
     python -m recipes.open.fusion.evidence voice weights/voice-open7-whisper runs/speech runs/evidence
-    python -m recipes.open.fusion.evidence text weights/text-open7-words FOLDER runs/evidence
+    python -m recipes.open.fusion.evidence text weights/text-open7-minilm FOLDER runs/evidence
 
 Writes `voice-PART.npz` or `text-PART.npz` for validation and test, to train and measure the fusion on.
 Speakers are split as in the training of the voice network, so it was trained on none of these.

@@ -1,20 +1,29 @@
 """Fit how a sentence encoder answers with fine labels and valence, on development texts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy
 
 from multimodal_fer.text.sentences.encoder import SentenceEncoder
-from multimodal_fer.text.sentences.passages import clean
 from recipes.open.runs import Trained
 from recipes.open.text.corpora import FINE_LABELS, read_texts
 from recipes.open.text.fine import choose_names
 from recipes.open.text.train import encode_texts, predict_texts
 from recipes.open.text.valence import fit_valence, read_emobank, read_remarks
 
+MOST_RATINGS = 2000  # of EmoBank; enough for 28 weights
 
-def calibrate_fine_labels(trained: Trained, folder: str) -> Any:
+
+@lru_cache(maxsize=2)
+def fine_logits(model: Any, vocabulary: Any, texts: tuple[str, ...]) -> Any:
+    """Return the logits of the fine labels, computed once for the same texts."""
+    return predict_texts(model, encode_texts(model, vocabulary, texts), fine=True)
+
+
+def calibrate_fine_labels(trained: Trained, folder: str, corpora: Sequence[str]) -> Any:
     """Return the settings of a network with names, thresholds and weights for valence fitted.
 
     Networks of other kinds, and those without GoEmotions' labels, keep their settings.
@@ -22,20 +31,23 @@ def calibrate_fine_labels(trained: Trained, folder: str) -> Any:
     model = trained.model
     if not isinstance(model, SentenceEncoder) or set(model.head.finer) != set(FINE_LABELS):
         return model.config
-
-    def logits(texts: list[str]) -> Any:
-        tokens = encode_texts(model, trained.vocabulary, texts)
-        return predict_texts(model, tokens, fine=True)
-
-    samples = read_texts(folder, ["goemotions"], "validation")
-    answer = choose_names(logits([sample.text for sample in samples]), samples)
+    samples = read_texts(folder, corpora, "validation")
+    rows = [number for number, sample in enumerate(samples) if sample.fine_labels]
+    logits = fine_logits(model, trained.vocabulary, tuple(sample.text for sample in samples))
+    answer = choose_names(logits[rows], [samples[row] for row in rows])
     for name, value in answer.f1.items():
         shown = "named" if name in answer.thresholds else "not named"
         print(f"{name}: F1 {value:.3f} on the development split, {shown}")
-    emobank = [row for row in read_emobank(folder, "train") if clean(row.text).strip()]
+    emobank = read_emobank(folder, "train")[:MOST_RATINGS]
     remarks = read_remarks("dev")
     emobank_F, remarks_F = (
-        (logits([row.text for row in rated]) / answer.temperature).softmax(1).double().numpy()
+        (
+            fine_logits(model, trained.vocabulary, tuple(row.text for row in rated))
+            / answer.temperature
+        )
+        .softmax(1)
+        .double()
+        .numpy()
         for rated in (emobank, remarks)
     )
     valence = fit_valence(

@@ -21,6 +21,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
+from torch import Tensor
 
 from multimodal_fer.labels import GOEMOTIONS_TO_EKMAN, OPEN7
 from multimodal_fer.layers.hierarchical import sum_fine_labels
@@ -45,22 +46,38 @@ PARTS = {"valid": "validation", "test": "test"}
 RESULTS = Path(__file__).parent.parent / "results"
 
 
-def predict_scores(trained: Trained, samples: Sequence[Sample]) -> Scores:
-    """Return calibrated probabilities (N, 7) over open7."""
-    tokens = encode_texts(trained.model, trained.vocabulary, [sample.text for sample in samples])
-    logits = predict_texts(trained.model, tokens) / trained.model.config.temperature
-    return logits.softmax(1).numpy()
+class FineLogits:
+    """The logits of the fine labels, computed once for each list of texts."""
 
+    def __init__(self, trained: Trained) -> None:
+        self.trained, self.config = trained, trained.model.config
+        self.names = tuple(trained.model.head.finer)
+        self.known: dict[tuple[str, ...], Tensor] = {}
 
-def predict_ekman(trained: Trained, samples: Sequence[Sample]) -> Scores:
-    """Return probabilities (N, 7) of Ekman's emotions and neutral, from fine labels if there are some."""
-    head = trained.model.head
-    if set(head.finer) != set(GOEMOTIONS_TO_EKMAN):
-        return predict_scores(trained, samples)
-    tokens = encode_texts(trained.model, trained.vocabulary, [sample.text for sample in samples])
-    fine = predict_texts(trained.model, tokens, fine=True)
-    counts_as = [GOEMOTIONS_TO_EKMAN[name] for name in head.finer]
-    return sum_fine_labels(fine, OPEN7, counts_as).softmax(1).numpy()
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return the logits (N, F); of the labels themselves if the network has no fine ones."""
+        key = tuple(texts)
+        if key not in self.known:
+            tokens = encode_texts(self.trained.model, self.trained.vocabulary, texts)
+            self.known[key] = predict_texts(self.trained.model, tokens, fine=True)
+        return self.known[key]
+
+    def open7(self, texts: Sequence[str]) -> Scores:
+        """Return calibrated probabilities (N, 7) over open7."""
+        counts_as = list(self.trained.model.head.finer.values())
+        logits = sum_fine_labels(self(texts), self.config.labels, counts_as)
+        return (logits / self.config.temperature).softmax(1).numpy()
+
+    def ekman(self, texts: Sequence[str]) -> Scores:
+        """Return probabilities (N, 7) of Ekman's emotions and neutral, from fine labels if there are some."""
+        if set(self.names) != set(GOEMOTIONS_TO_EKMAN):
+            return self.open7(texts)
+        counts_as = [GOEMOTIONS_TO_EKMAN[name] for name in self.names]
+        return sum_fine_labels(self(texts), OPEN7, counts_as).softmax(1).numpy()
+
+    def fine(self, texts: Sequence[str]) -> Scores:
+        """Return calibrated probabilities (N, F) of the fine labels."""
+        return (self(texts) / getattr(self.config, "fine_temperature", 1.0)).softmax(1).numpy()
 
 
 def ekman_truth(samples: Sequence[Sample]) -> Truth:
@@ -76,34 +93,25 @@ def all_labels(scores: Scores, thresholds: Sequence[float]) -> NDArray[numpy.boo
     return numpy.where(given.any(1, keepdims=True), given, strongest)
 
 
-def predict_fine(trained: Trained, texts: Sequence[str]) -> Scores:
-    """Return calibrated probabilities (N, 28) of the fine labels."""
-    tokens = encode_texts(trained.model, trained.vocabulary, texts)
-    temperature = getattr(trained.model.config, "fine_temperature", 1.0)
-    return (predict_texts(trained.model, tokens, fine=True) / temperature).softmax(1).numpy()
-
-
-def by_all_labels(trained: Trained, folder: str, part: str) -> dict[str, Any]:
+def by_all_labels(logits: FineLogits, folder: str, part: str) -> dict[str, Any]:
     """Return the figures of the GoEmotions paper's protocols, by Ekman's emotions and by all 28 labels."""
     fitted_on = read_texts(folder, ["goemotions"], "validation")
     samples = read_texts(folder, ["goemotions"], part)
-    figures = {"goemotions-ekman": f1_figures(
-        OPEN7,
-        (predict_ekman(trained, fitted_on), ekman_truth(fitted_on)),
-        (predict_ekman(trained, samples), ekman_truth(samples)),
-    )}  # fmt: skip
-    if set(trained.model.head.finer) != set(FINE_LABELS):
+    both = ([sample.text for sample in fitted_on], [sample.text for sample in samples])
+    fitted, measured = (logits.ekman(texts) for texts in both)
+    truth = ekman_truth(fitted_on), ekman_truth(samples)
+    figures = {"goemotions-ekman": f1_figures(OPEN7, (fitted, truth[0]), (measured, truth[1]))}
+    if logits.names != FINE_LABELS:
         return figures
-    fitted = predict_fine(trained, [sample.text for sample in fitted_on]), fine_truth(fitted_on)
-    measured = predict_fine(trained, [sample.text for sample in samples]), fine_truth(samples)
-    figures["goemotions-28"] = f1_figures(FINE_LABELS, fitted, measured)
-    if shown_as := getattr(trained.model.config, "shown_as", {}):
-        names, scores, truth = merge(*measured, shown_as)
-        thresholds = trained.model.config.thresholds
+    fitted, measured = (logits.fine(texts) for texts in both)
+    truth = fine_truth(fitted_on), fine_truth(samples)
+    figures["goemotions-28"] = f1_figures(FINE_LABELS, (fitted, truth[0]), (measured, truth[1]))
+    if shown_as := getattr(logits.config, "shown_as", {}):
+        names, scores, named = merge(measured, truth[1], shown_as)
         each = {
-            name: f1(truth[:, n], scores[:, n] >= thresholds[name])
+            name: f1(named[:, n], scores[:, n] >= logits.config.thresholds[name])
             for n, name in enumerate(names)
-            if name in thresholds
+            if name in logits.config.thresholds
         }
         mean = float(numpy.mean(list(each.values())))
         figures["goemotions-named"] = {"texts": len(samples), "macro_f1": mean, "f1": each}
@@ -126,15 +134,15 @@ def f1_figures(
     }
 
 
-def by_valence(trained: Trained, folder: str, part: str) -> dict[str, Any]:
+def by_valence(logits: FineLogits, folder: str, part: str) -> dict[str, Any]:
     """Return the figures of valence; MELD is measured on its development split in both parts."""
-    weights = getattr(trained.model.config, "valence", {})
+    weights = getattr(logits.config, "valence", {})
     if not weights:
         return {}
     column = numpy.array([weights[label] for label in FINE_LABELS])
 
     def valence(rated: Sequence[Rated]) -> NDArray[numpy.float64]:
-        return predict_fine(trained, [row.text for row in rated]) @ column
+        return logits.fine([row.text for row in rated]) @ column
 
     ratings = read_emobank(folder, "test" if part == "test" else "dev")
     sentiment = read_sentiment(folder)
@@ -146,11 +154,11 @@ def by_valence(trained: Trained, folder: str, part: str) -> dict[str, Any]:
     }
 
 
-def by_strongest(trained: Trained, samples: Sequence[Sample]) -> dict[str, Any]:
+def by_strongest(logits: FineLogits, samples: Sequence[Sample]) -> dict[str, Any]:
     """Return all metrics of the strongest label on texts with one label."""
-    single = [sample for sample in samples if len(sample.labels) == 1]
-    scores = predict_scores(trained, single)
-    truth = targets_of(single).argmax(1)
+    rows = [number for number, sample in enumerate(samples) if len(sample.labels) == 1]
+    scores = logits.open7([sample.text for sample in samples])[rows]
+    truth = targets_of([samples[row] for row in rows]).argmax(1)
     report = classification_report(scores, truth, OPEN7)
     report["texts"] = report.pop("images")
     weighted = f1_score(truth, scores.argmax(1), average="weighted")
@@ -159,12 +167,13 @@ def by_strongest(trained: Trained, samples: Sequence[Sample]) -> dict[str, Any]:
 
 def measure(trained: Trained, folder: str, part: str) -> dict[str, Any]:
     """Return the figures of every protocol; MELD is measured on its development split in both."""
-    figures = by_all_labels(trained, folder, part)
+    logits = FineLogits(trained)
+    figures = by_all_labels(logits, folder, part)
     for corpus in ("goemotions", "isear", "so_emotion"):
         name = "goemotions-one" if corpus == "goemotions" else corpus
-        figures[name] = by_strongest(trained, read_texts(folder, [corpus], part))
-    figures["meld"] = by_strongest(trained, read_texts(folder, ["meld"], "validation"))
-    return figures | by_valence(trained, folder, part)
+        figures[name] = by_strongest(logits, read_texts(folder, [corpus], part))
+    figures["meld"] = by_strongest(logits, read_texts(folder, ["meld"], "validation"))
+    return figures | by_valence(logits, folder, part)
 
 
 def main(name: str, folder: str, split: str) -> None:

@@ -67,6 +67,7 @@ MARKS = re.compile(r"[.,?!]+")
 
 def spoken(text: str, chance: random.Random) -> str:
     """Return a text as it might be recognised; the text itself if nothing of it can be heard."""
+    written = text
     text = PLACEHOLDER.sub(lambda _: chance.choice(NAMES), text)
     text = NOT_HEARD.sub(" ", text.replace("’", "'")).lower()
     text = rewrite_forms(text, chance)
@@ -76,7 +77,7 @@ def spoken(text: str, chance: random.Random) -> str:
     elif marks < 0.9:
         text = re.sub(r"!+", ".", re.sub(r"\.{2,}", " ", text))
     words = [changed for word in text.split() for changed in misheard(word, chance)]
-    return " ".join(with_fillers(words, chance)) or text
+    return " ".join(with_fillers(words, chance)) if words else written
 
 
 def rewrite_forms(text: str, chance: random.Random) -> str:
@@ -102,7 +103,7 @@ def misheard(word: str, chance: random.Random) -> list[str]:
 
 def with_fillers(words: list[str], chance: random.Random) -> list[str]:
     """Put fillers before and amid the words."""
-    if words and chance.random() < 0.3:
+    if chance.random() < 0.3:
         place = chance.randrange(len(words))
         words = [*words[:place], *chance.choice(AMID).split(), *words[place:]]
     return [*chance.choice(FIRST).split(), *words] if chance.random() < 0.3 else words

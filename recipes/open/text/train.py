@@ -37,7 +37,12 @@ from multimodal_fer.training.run import (
     result_state,
 )
 from multimodal_fer.training.sampling import draw_order
-from recipes.open.text.corpora import fine_targets_of, labels_of_corpora, read_texts, targets_of
+from recipes.open.text.corpora import (
+    fine_targets_of,
+    labels_of_corpora,
+    read_texts,
+    targets_of,
+)
 from recipes.open.text.minilm_start import minilm_pieces, start_from_minilm
 from recipes.open.text.spoken import spoken
 
@@ -56,15 +61,12 @@ class TextTrainConfig:
     smallest_count: int = 2  # a rarer word is out of the vocabulary
     largest: int = 20_000  # words of the vocabulary
     start: str = ""  # for `sentences`: minilm, or the folder of a run to continue from
-    frozen_blocks: int = (
-        0  # for `sentences`: the first blocks that, with the word pieces, stay as they are
-    )
+    # For `sentences`: the first blocks that stay as they are, with the word pieces.
+    frozen_blocks: int = 0
     head_rate: float = 1.0  # learning rate of the head, which starts at random, as a multiple
     layer_decay: float = 1.0  # learning rate of a block as a share of that of the next
     spoken: float = 0.0  # share of training texts that are changed into recognised speech
-    repeats: dict[str, int] = field(
-        default_factory=dict
-    )  # how often an epoch has a corpus, if not once
+    repeats: dict[str, int] = field(default_factory=dict)  # how often each epoch has a corpus
     bfloat16: bool = False  # compute in half precision, which is faster on recent processors
     balance: float = 0.0  # rare labels are drawn more often: frequency ** -balance
     epochs: int = 12

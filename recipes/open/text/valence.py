@@ -20,9 +20,8 @@ from recipes.open.text.corpora import FINE_LABELS, MELD_FILES
 
 REMARKS = Path(__file__).parents[3] / "tests" / "data" / "usability_remarks.csv"
 SIGNS = {"positive": 1, "neutral": 0, "negative": -1}
-NEUTRAL_WITHIN = (
-    0.25  # a valence nearer to zero counts as neutral; chosen on the development remarks
-)
+# A valence nearer to zero counts as neutral; chosen on the development remarks.
+NEUTRAL_WITHIN = 0.25
 MEANING = {
     **dict.fromkeys(("admiration", "gratitude", "joy", "love", "excitement", "pride"), 1.0),
     **dict.fromkeys(("amusement", "approval", "relief", "optimism"), 0.8),
@@ -32,7 +31,7 @@ MEANING = {
     **dict.fromkeys(("embarrassment", "nervousness", "confusion"), -0.7),
     **dict.fromkeys(("curiosity", "desire", "realization", "surprise", "neutral"), 0.0),
 }
-PULL = 6.0  # weight of `MEANING`, in texts for each label
+PULL = 40.0  # weight of `MEANING`, in texts for each label
 EMOBANK_SPREAD = 1.6  # a rating one point from 3 counts as this valence; few are further away
 REMARK_WEIGHT = 3.0  # of a remark, in EmoBank's sentences
 
