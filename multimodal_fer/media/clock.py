@@ -49,7 +49,7 @@ def stated_duration(container: Any) -> float:
 
 @dataclass
 class Place:
-    """Where one stream is: the offset of its part, and the second at which its last packet ends."""
+    """Hold the position of one stream: the offset of its part, and the second at which its last packet ends."""
 
     offset: float
     reached: float | None = None
