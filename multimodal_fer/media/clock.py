@@ -49,7 +49,7 @@ def stated_duration(container: Any) -> float:
 
 @dataclass
 class Place:
-    """Hold the position of one stream: the offset of its part, and the second at which its last packet ends."""
+    """Hold the offset of one stream's part, and the second at which its last packet ends."""
 
     offset: float
     reached: float | None = None
