@@ -55,7 +55,7 @@ def stated_duration(container: Any) -> float:
 
 @dataclass
 class Place:
-    """The place of one stream: the offset of its part, and the second at which its last packet ends."""
+    """Hold the offset of one stream's part, and the second at which its last packet ends."""
 
     offset: float
     reached: float | None = None

@@ -131,7 +131,13 @@ def _cues(analysis: Analysis) -> Iterator[tuple[float, float, str]]:
 
 def _plain(line: str) -> str:
     """Return a line whose brackets are no tags for players; SubRip has no other way to write them."""
-    return line.replace("-->", "→").replace("<", "‹").replace("{", "(").replace("}", ")")
+    return (
+        line.replace("-->", "→")
+        .replace("<", "‹")
+        .replace(">", "›")
+        .replace("{", "(")
+        .replace("}", ")")
+    )
 
 
 def _clock(seconds: float, point: str) -> str:

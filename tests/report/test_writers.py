@@ -46,7 +46,7 @@ def answer():
 
 def test_subtitles(answer):
     assert writers.to_srt(answer) == (
-        '1\n00:00:00,000 --> 00:00:02,500\n[anger? 75%] He said "no" <at all> & left\n'
+        '1\n00:00:00,000 --> 00:00:02,500\n[anger? 75%] He said "no" ‹at all› & left\n'
         "\n2\n01:01:01,000 --> 01:01:03,000\nso\n"
     )
     vtt = writers.to_vtt(answer)
@@ -210,5 +210,5 @@ def test_cells_are_never_calculated():
 def test_words_are_no_markup_of_subtitles():
     harmful = segment(0.0, 1.0, "<i>a {b}\n\n2\n0 --> 1 c", "anger", 0.9)
     said = Analysis(path=None, bundle="b", labels=LABELS, segments=(harmful,))
-    assert "[anger 90%] ‹i>a (b) 2 0 → 1 c\n" in writers.to_srt(said)
+    assert "[anger 90%] ‹i›a (b) 2 0 → 1 c\n" in writers.to_srt(said)
     assert "&lt;i&gt;a {b} 2 0 --&gt; 1 c\n" in writers.to_vtt(said)
