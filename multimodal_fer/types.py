@@ -130,7 +130,7 @@ class Segment:
     `by_modality` holds each modality's own scores, None if it was not available. `attention` holds the
     weight of each modality, and sums to 1 if there are scores. `coverage` holds the share of the window
     in which each modality was available. `spoken` is true if speech was detected, with or without words.
-    `fine` holds the fine labels that the words express, such as confusion or gratitude, with their
+    `fine` holds the fine labels that the words express, such as gratitude or curiosity, with their
     probabilities, the most probable first; it is empty if none is probable enough. `text_valence` is how
     pleasant the words are, from -1 to 1; None without words.
     """

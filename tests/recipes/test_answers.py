@@ -212,6 +212,8 @@ def test_texts_through_analyze_text(results):
     assert "| invented factual remarks | 5 |" in page and "Of 5 factual remarks" in page
     assert "Not measured yet: held-out speakers, held-out faces." in page
     assert "a few samples only" in page
+    assert result["valence"]["usability_remarks"]["texts"] == 5
+    assert "Valence of texts: it correlates" in page
 
 
 def test_factual_remarks_are_twenty():

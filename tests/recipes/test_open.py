@@ -104,7 +104,14 @@ def write_texts(root):
     (root / "so_emotion" / "so_emotion.tsv").write_text("\n".join(rows))
     (root / "meld").mkdir()
     (root / "meld" / "dev_sent_emo.csv").write_text(
-        'Utterance,Emotion\n"Oh, no!",sadness\nHi,neutral\n'
+        'Utterance,Emotion,Sentiment\n"Oh, no!",sadness,negative\nHi,neutral,neutral\n'
+    )
+    (root / "emobank").mkdir()
+    (root / "emobank" / "emobank.csv").write_text(
+        "id,split,V,A,D,text\n"
+        + "".join(
+            f"{n},test,{2 + n / 10},3,3,a {'good' if n > 9 else 'bad'} day\n" for n in range(20)
+        )
     )
 
 
