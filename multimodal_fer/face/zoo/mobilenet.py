@@ -23,7 +23,7 @@ BRIGHTNESS = 15.0
 class MobileNetConfig(FaceConfig):
     """Settings of a MobileNet; the defaults stop after block 11 of 13, the last one with 512 channels."""
 
-    input_size: int = 112
+    enlarged: int = 112  # side to which crops of `input_size` are enlarged, as faces in the first training
     widths: tuple[int, ...] = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512)  # per block
     halved: tuple[int, ...] = (2, 4, 6, 12)  # numbers of the blocks that halve the map, from 1
     stem: int = 32  # channels of the first convolution
@@ -74,7 +74,10 @@ def separable(inputs: int, outputs: int, stride: int, normalised: bool) -> nn.Se
 class MobileNet(FaceNetwork):
     """A MobileNet for grey crops whose classifier sees the average and the maximum of the last map.
 
-    Crops get the same mean and deviation, so that brightness and contrast of a recording do not matter.
+    Crops of `input_size` pixels or fewer are enlarged to `enlarged`, larger ones taken as they are, which
+    training uses. Corpus images have 48 pixels, so crops are cut to 48 first: a sharper face than any in
+    training would be new to the network. All crops get the same mean and deviation, so that brightness and
+    contrast of a recording do not matter.
     """
 
     config: MobileNetConfig
@@ -93,8 +96,8 @@ class MobileNet(FaceNetwork):
         self.head = nn.Linear(2 * channels, len(config.labels))
 
     def forward(self, images_BHW: Tensor) -> Output:
-        if not self.training:  # training chooses the size itself
-            images_BHW = resize(images_BHW, self.config.input_size).squeeze(1)
+        if images_BHW.shape[-1] <= self.config.input_size:
+            images_BHW = resize(images_BHW, self.config.enlarged).squeeze(1)
         input_B1SS = standardise(images_BHW) * CONTRAST + BRIGHTNESS
         map_BCHW = self.stages(self.stem(input_B1SS))
         embedding_BD = torch.cat([map_BCHW.mean((2, 3)), map_BCHW.amax((2, 3))], dim=1)

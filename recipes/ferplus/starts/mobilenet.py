@@ -89,7 +89,7 @@ def measure_norms(network: MobileNet, images_BSS: Tensor) -> None:
     measured: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
 
     def note(norm: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
-        measured[norm] = given[0].mean((0, 2, 3)), given[0].var((0, 2, 3))  # type: ignore[index]
+        measured[norm] = given[0].mean((0, 2, 3)), given[0].var((0, 2, 3), correction=0)  # type: ignore[index]
 
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     hooks = [norm.register_forward_hook(note) for norm in norms]
