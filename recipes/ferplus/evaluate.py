@@ -6,7 +6,8 @@
 `cntk-majority` counts the images on which the majority rule of the released FER+ code finds an emotion (3,191
 of PublicTest as `valid`, 3,137 of PrivateTest as `test`), `paper` those behind the published figures (3,359
 and 3,335), `albanie` those of Albanie et al. 2018 (votes of fer2013new.csv). `fer2013` and `fer2013-five`
-use FER2013's own label. Measure `test` once for each model.
+use FER2013's own label. For networks of the eight emotions, `votes` compares probabilities with shares of
+votes (see vote_shares). Measure `test` once for each model.
 """
 
 import sys
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.labels import FER_PLUS
+from multimodal_fer.models.inference import for_inference
 from multimodal_fer.training.metrics import bootstrap_intervals, classification_report
 from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
@@ -32,6 +34,7 @@ from recipes.ferplus.learning.runs import load_any
 from recipes.ferplus.learning.schemes import SCHEMES
 from recipes.ferplus.learning.views import VIEWS, predict
 from recipes.ferplus.prepare import load_split
+from recipes.ferplus.vote_shares import vote_report, vote_shares
 
 Targets = Callable[[Split], NDArray[numpy.float64]]
 
@@ -46,12 +49,13 @@ PARTS = {split: USAGES[split] for split in ("valid", "test")}
 RESULTS = Path(__file__).parent / "results"
 
 
-def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:
-    """Return the metrics by each protocol of the network's labels and each view."""
+def measure(model: FaceNetwork, part: Split) -> dict[str, Any]:
+    """Return `protocols`, the metrics by each protocol of the network's labels and each view, and `votes`."""
     labels = tuple(model.config.labels)
     images = torch.from_numpy(part.images)
+    fast = for_inference(model)
     probabilities_of = {
-        view: (predict(model, images, view) / model.config.temperature).softmax(1).numpy()
+        view: (predict(fast, images, view) / model.config.temperature).softmax(1).numpy()
         for view in VIEWS
     }
     protocols: dict[str, dict[str, Any]] = {}
@@ -64,7 +68,11 @@ def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:
                 view: report(probabilities[usable], truth, labels)
                 for view, probabilities in probabilities_of.items()
             }
-    return protocols
+    if labels != FER_PLUS:
+        return {"protocols": protocols}
+    shares, usable = vote_shares(part.votes)
+    agreement = vote_report(probabilities_of["single"][usable], shares)
+    return {"protocols": protocols, "votes": agreement}
 
 
 def report(
@@ -87,7 +95,7 @@ def evaluate(name: str, archive: str, split: str) -> dict[str, Any]:
         "split": PARTS[split],
         **provenance(f"python -m recipes.ferplus.evaluate {name} {archive} {split}"),
         "training": training,
-        "protocols": measure(model, load_split(archive, split)),
+        **measure(model, load_split(archive, split)),
     }
 
 
@@ -106,6 +114,13 @@ def main(name: str, archive: str, split: str) -> None:
                 f"macro-F1 {figures['macro_f1']:.4f}  ECE {figures['calibration_error']:.4f}  "
                 f"({figures['images']} images)"
             )
+    if "votes" in result:
+        figures = ", ".join(
+            f"{name} {value:.3f}"
+            for name, value in result["votes"]["mean"].items()
+            if value is not None
+        )
+        print(f"probabilities against vote shares, mean over the emotions: {figures}")
     protocol, reports = next(iter(result["protocols"].items()))
     title = f"{result['name']}, {PARTS[split]}, {protocol}"
     draw_confusion(reports["single"], title, target.with_suffix(".svg"))

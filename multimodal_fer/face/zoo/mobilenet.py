@@ -1,4 +1,4 @@
-"""MobileNet v1 (Howard et al. 2017) for faces, in the form in which networks for face recognition are published.
+"""MobileNet v1 (Howard et al. 2017) for faces, laid out as the published networks for face recognition.
 
 Shapes: B crops, C channels, H W pixels of a map, S side of the network's input, D embedding.
 """
@@ -23,7 +23,9 @@ BRIGHTNESS = 15.0
 class MobileNetConfig(FaceConfig):
     """Settings of a MobileNet; the defaults stop after block 11 of 13, the last one with 512 channels."""
 
-    enlarged: int = 112  # side to which crops of `input_size` are enlarged, as faces in the first training
+    enlarged: int = (
+        112  # side to which crops of `input_size` are enlarged, as faces in the first training
+    )
     widths: tuple[int, ...] = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512)  # per block
     halved: tuple[int, ...] = (2, 4, 6, 12)  # numbers of the blocks that halve the map, from 1
     stem: int = 32  # channels of the first convolution
@@ -32,7 +34,7 @@ class MobileNetConfig(FaceConfig):
 
 
 class SamePadded(nn.Conv2d):
-    """A 3x3 convolution with the padding `SAME` of TensorFlow: at stride 2, an even side gets one row last."""
+    """A 3x3 convolution with the padding `SAME` of TensorFlow: at stride 2, even sides get one row last."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, groups: int = 1, bias: bool = True):
         super().__init__(inputs, outputs, 3, stride, 1, groups=groups, bias=bias)
@@ -43,9 +45,7 @@ class SamePadded(nn.Conv2d):
             return super().forward(input)
         padding = [width % 2, 1, height % 2, 1]
         padded = functional.pad(input, padding)
-        return functional.conv2d(
-            padded, self.weight, self.bias, self.stride, groups=self.groups
-        )
+        return functional.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 class Clipped(nn.ReLU):

@@ -68,7 +68,9 @@ def parameter_groups(model: nn.Module, config: Any) -> list[dict[str, Any]]:
 def one_cycle(optimizer: Optimizer, config: Any, steps: int) -> schedulers.LRScheduler:
     """Rise for a quarter of the run, then fall to zero by a cosine (Smith and Topin 2018)."""
     rates = [group["lr"] for group in optimizer.param_groups]
-    return schedulers.OneCycleLR(optimizer, rates, total_steps=steps * config.epochs, pct_start=0.25)
+    return schedulers.OneCycleLR(
+        optimizer, rates, total_steps=steps * config.epochs, pct_start=0.25
+    )
 
 
 def by_epoch(factor: Callable[[int], float]):

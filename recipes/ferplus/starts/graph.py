@@ -75,7 +75,7 @@ def read_graph(path: Path) -> list[Layer]:
 
     first = find("conv1/convolution/merged_input", 4).transpose(3, 2, 0, 1)
     bias = find("conv1_bn/batchnorm_1/sub", 1)
-    layers = [grey(Layer("conv1", first, bias), MEANS, SCALES)]
+    layers = [grey(Layer("conv1", first, bias), MEANS, SCALES, path)]
     blocks = sum(
         name.startswith("conv_dw_") and name.endswith("/depthwise_kernel") for name in arrays
     )

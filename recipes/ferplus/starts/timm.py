@@ -70,7 +70,7 @@ def read_timm(path: Path) -> list[Layer]:
     )
     if not places:
         raise WeightsError(f"{path}: no block found; {EXPECTED}")
-    layers = [grey(folded("conv_stem", "bn1"), MEANS, SCALES)]
+    layers = [grey(folded("conv_stem", "bn1"), MEANS, SCALES, path)]
     for stage, place in places:
         block = f"blocks.{stage}.{place}"
         layers.append(folded(f"{block}.conv_dw", f"{block}.bn1"))
