@@ -163,11 +163,11 @@ def size_of(result: dict[str, Any]) -> str:
 
 
 def epochs_of(training: dict[str, Any]) -> str:
-    """Return the epochs of all rounds, in order."""
-    if not training:
+    """Return the epochs of all rounds, in order; a published file before them is not counted."""
+    if not training or "file" in training:
         return NONE
     before, done = training.get("started_from"), str(training["epochs_done"])
-    return f"{epochs_of(before)} + {done}" if before else done
+    return f"{epochs_of(before)} + {done}" if before and "file" not in before else done
 
 
 def recall_table(systems: tuple[System, ...], protocol: str) -> str:
@@ -191,6 +191,41 @@ def recall_table(systems: tuple[System, ...], protocol: str) -> str:
     )
 
 
+def votes_table(name: str) -> str:
+    """Return a table of the agreement of probabilities with the shares of the votes, by emotion."""
+    result = read_result(name)
+    if result is None or "votes" not in result:
+        return NONE
+    head = ["emotion", "images with a vote", "rank correlation", "of images with a vote"]
+    head += [
+        "gap of probability and share",
+        "restrained images",
+        "share there",
+        "probability there",
+    ]
+    rows = []
+    for emotion, row in result["votes"]["emotions"].items():
+        some = row["restrained"]
+        rows.append(
+            [
+                emotion,
+                f"{row['images']:,}",
+                *(decimals(row[key]) for key in ("correlation", "correlation_if_voted")),
+                f"{row['calibration_error']:.3f}",
+                str(some["images"]),
+                *(decimals(some.get(key)) for key in ("share", "probability")),
+            ]
+        )
+    mean = result["votes"]["mean"]
+    keys = ("correlation", "correlation_if_voted", "calibration_error")
+    rows.append(["mean", "", *(decimals(mean[key], 3) for key in keys), "", "", ""])
+    return table(head, rows)
+
+
+def decimals(value: float | None, places: int = 2) -> str:
+    return NONE if value is None else f"{value:.{places}f}"
+
+
 def robustness_table(name: str) -> str:
     """Return a table of the accuracy on corrupted images."""
     result = read_result(name, "test.robustness")
@@ -210,12 +245,15 @@ def card(name: str) -> str:
     assert result is not None
     folder = ROOT / "weights" / name
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    written = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
+    written = (Path(__file__).parent / "cards" / f"{name}.md").read_text(encoding="utf-8")
     figures = "\n\n".join(
         [
             results_table(CHAMPION),
             recall_table(CHAMPION[:1], "cntk-majority"),
             robustness_table(name),
+            "Probabilities beside the shares of the votes (PrivateTest, images with at least half of their "
+            "votes for an emotion; restrained: 40 to 60 % of these votes):",
+            votes_table(name),
             f"Measured on {result['date']} at commit `{result['commit']}` by `{result['command']}`; "
             f"{result['split']} was measured once. Training: {training_text(config['training'])}. "
             f"Temperature {config['settings']['temperature']}, fitted on {config['calibrated_on']}.",
@@ -248,6 +286,8 @@ def training_text(training: dict[str, Any]) -> str:
     own = {key: value for key, value in training.items() if key not in LEFT_OUT}
     text = generated.unusual(own, asdict(TrainConfig()), ("model", "scheme", "seed"))
     before = training.get("started_from")
+    if before and "file" in before:
+        return f"{text}. It started from the published file `{before['file']}`"
     return f"{text}. It started from the weights of: {training_text(before)}" if before else text
 
 
@@ -257,6 +297,7 @@ def pages() -> dict[Path, str]:
         "facial results": results_table(CHAMPION),
         "facial recall": recall_table(CHAMPION[:1], "cntk-majority"),
         "robustness": robustness_table(WEIGHTS),
+        "facial votes": votes_table(WEIGHTS),
         "network speed": speed_table(),
         "systems": results_table(SYSTEMS),
         "schemes": results_table(SCHEMES),

