@@ -192,8 +192,8 @@ def recall_table(systems: tuple[System, ...], protocol: str) -> str:
 
 
 def votes_table(name: str) -> str:
-    """Return a table of the agreement of probabilities with the shares of the votes, by emotion."""
-    result = read_result(name)
+    """Return a table of the agreement of probabilities with the shares of the votes, on PublicTest."""
+    result = read_result(name, "valid")
     if result is None or "votes" not in result:
         return NONE
     head = ["emotion", "images with a vote", "rank correlation", "of images with a vote"]
@@ -251,7 +251,7 @@ def card(name: str) -> str:
             results_table(CHAMPION),
             recall_table(CHAMPION[:1], "cntk-majority"),
             robustness_table(name),
-            "Probabilities beside the shares of the votes (PrivateTest, images with at least half of their "
+            "Probabilities beside the shares of the votes (PublicTest, images with at least half of their "
             "votes for an emotion; restrained: 40 to 60 % of these votes):",
             votes_table(name),
             f"Measured on {result['date']} at commit `{result['commit']}` by `{result['command']}`; "

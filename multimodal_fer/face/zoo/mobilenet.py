@@ -97,6 +97,7 @@ class MobileNet(FaceNetwork):
         self.stages = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(2 * channels, len(config.labels))
+        initialise(self)
 
     def forward(self, images_BHW: Tensor) -> Output:
         if images_BHW.shape[-1] <= self.config.input_size:
@@ -105,3 +106,14 @@ class MobileNet(FaceNetwork):
         map_BCHW = self.stages(self.stem(input_B1SS))
         embedding_BD = torch.cat([map_BCHW.mean((2, 3)), map_BCHW.amax((2, 3))], dim=1)
         return Output(self.head(self.dropout(embedding_BD)), embedding_BD)
+
+
+def initialise(network: MobileNet) -> None:
+    """Draw kernels that keep the deviation of their input (He et al. 2015), and set biases to zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    with torch.no_grad():
+        network.stem[0].weight /= CONTRAST  # type: ignore[operator]
