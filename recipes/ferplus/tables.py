@@ -267,18 +267,26 @@ def speed_table() -> str:
     path = ROOT / "benchmarks" / "results" / "face_networks.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     rows = [
-        [name, f"{row['parameters']:,}", f"{row['faces_per_second']:,.0f}",
-         f"{row['milliseconds_for_one']:.1f}"]
+        [name, f"{row['parameters']:,}",
+         *(f"{part['faces_per_second']:,.0f}" if part else NONE for part in by_threads(row)),
+         *(f"{part['milliseconds_for_one']:.1f}" if part else NONE for part in by_threads(row))]
         for name, row in found["networks"].items()
     ]  # fmt: skip
     head = [
         "network",
         "parameters",
         f"faces a second, {found['batch']} at once",
+        "on one thread",
         "milliseconds for one",
+        "on one thread",
     ]
     measured = f"{found['cores']} cores, {found['date']}, commit `{found['commit']}`"
     return f"{table(head, rows)}\n\n`{found['command']}`, {measured}."
+
+
+def by_threads(row: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the figures of a network with all threads and with one; the second may be empty."""
+    return row, row.get("one_thread", {})
 
 
 def training_text(training: dict[str, Any]) -> str:
