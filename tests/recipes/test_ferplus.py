@@ -226,6 +226,28 @@ def test_a_run_starts_from_weights_and_learns_from_teachers(corpus, tmp_path):
         train(replace(small, run=str(tmp_path / "third"), scheme="fer2013", start=first))
 
 
+def test_several_networks_answer_with_the_mean_of_their_probabilities(corpus, tmp_path):
+    data = str(corpus / "ferplus.npz")
+    small = TrainConfig(
+        data=data, run=str(tmp_path / "first"), epochs=1, limit=16, batch=8,
+        settings={"widths": [16, 16], "blocks": [1, 1]}, learning_rate=0.02,
+    )  # fmt: skip
+    first = str(train(small))
+    second = str(train(replace(small, run=str(tmp_path / "second"), seed=2)))
+    part = prepare.load_split(data, "test")
+    models = [load_any(name)[1] for name in (first, second)]
+    images = torch.from_numpy(part.images)
+    expected = sum(predict(model, images).softmax(1) for model in models).numpy() / 2
+    truth = votes.majority_targets(part.votes).argmax(axis=1)
+    result = evaluate.evaluate(f"{first}+{second}", data, "test")
+    assert result["name"] == "first+second" and result["training"] == {}
+    found = result["protocols"]["cntk-majority"]["single"]["accuracy"]
+    assert found == pytest.approx((expected.argmax(axis=1) == truth).mean())
+    other = str(train(replace(small, run=str(tmp_path / "other"), scheme="fer2013")))
+    with pytest.raises(ConfigError, match=r"other: expected the labels .* of first, found"):
+        evaluate.evaluate(f"{first}+{other}", data, "test")
+
+
 def test_two_workers_train_the_same_network_together(corpus, tmp_path):
     command = train_command(corpus, tmp_path / "two")[3:]
     together = subprocess.run(

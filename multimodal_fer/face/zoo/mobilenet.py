@@ -51,7 +51,7 @@ class SamePadded(nn.Conv2d):
 class Clipped(nn.ReLU):
     """ReLU6, as a kind of `nn.ReLU`, so that guided back-propagation hooks it.
 
-    Without gradients it overwrites its input, which no other layer needs and which saves a quarter of the time.
+    Without gradients it overwrites its input, which no other layer needs; this saves a quarter of the time.
     """
 
     def forward(self, input: Tensor) -> Tensor:
