@@ -112,6 +112,15 @@ SYSTEMS = (
     ),
 )
 
+# Not shipped: compared on PublicTest only.
+BOTH = (("cntk-majority", "single"), ("cntk-majority", "flip_averaged"))
+TRIAL = "face-ferplus-mobilenet"
+TRIALS = (
+    System(WEIGHTS, f"`{WEIGHTS}`", BOTH),
+    System(TRIAL, f"`{TRIAL}`, not shipped", BOTH),
+    System(f"{WEIGHTS}+{TRIAL}", "mean of both", BOTH),
+)
+
 PAPER = (("paper", "single"), ("cntk-majority", "single"))
 SCHEMES = (
     System("scheme-majority", "majority", PAPER, "83.85 ± 0.63"),
@@ -125,13 +134,13 @@ def read_result(name: str, kind: str = "test") -> dict[str, Any] | None:
     return generated.read_result(RESULTS, f"{name}.{kind}")
 
 
-def results_table(systems: tuple[System, ...]) -> str:
+def results_table(systems: tuple[System, ...], split: str = "test") -> str:
     """Return one row for each system, protocol and view; without a result, the published figure only."""
     head = ["system", "parameters", "epochs", "protocol, images", "accuracy (95 % interval)", "UAR"]
     head += ["macro-F1", "ECE", "published accuracy"]
     rows = []
     for system in systems:
-        result = read_result(system.result) or {"protocols": {}}
+        result = read_result(system.result, split) or {"protocols": {}}
         shown = [
             (protocol, view, result["protocols"][protocol][view])
             for protocol, view in system.rows
@@ -306,6 +315,8 @@ def pages() -> dict[Path, str]:
         "facial recall": recall_table(CHAMPION[:1], "cntk-majority"),
         "robustness": robustness_table(WEIGHTS),
         "facial votes": votes_table(WEIGHTS),
+        "facial trials": results_table(TRIALS, "valid"),
+        "facial trial votes": votes_table(TRIAL),
         "network speed": speed_table(),
         "systems": results_table(SYSTEMS),
         "schemes": results_table(SCHEMES),

@@ -6,14 +6,17 @@ from dataclasses import replace
 import numpy
 import pytest
 import torch
+from conftest import ROOT
 from safetensors.torch import save_file
 from torch.nn import functional
 
 from multimodal_fer.errors import ConfigError, WeightsError
 from multimodal_fer.face.zoo.mobilenet import MobileNet, MobileNetConfig
+from multimodal_fer.hub import loading
 from multimodal_fer.training.run import load_checkpoint
 from recipes.ferplus.learning.config import TrainConfig
 from recipes.ferplus.learning.optimisation import freeze, parameter_groups
+from recipes.ferplus.learning.runs import load_any
 from recipes.ferplus.starts import graph, timm
 from recipes.ferplus.starts.layers import GREY
 from recipes.ferplus.starts.mobilenet import start_from
@@ -311,3 +314,9 @@ def test_rates_grow_towards_the_classifier_and_frozen_parts_have_none():
         freeze(network, ("stages.9",))
     with pytest.raises(ConfigError, match="validate_every = 1"):
         TrainConfig(keep="best", validate_every=2)
+
+
+def test_the_kept_network_gives_its_reference_outputs():
+    folder = ROOT / "recipes" / "ferplus" / "checkpoints" / "face-ferplus-mobilenet"
+    assert loading.verify_model(folder) < loading.GOLDEN_TOLERANCE
+    assert load_any(str(folder))[1].config.input_size == 48  # as crops of the corpus
