@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from multimodal_fer.errors import WeightsError
 from multimodal_fer.face.network import FaceConfig, FaceNetwork, SEResNet, SEResNetConfig
-from multimodal_fer.face.zoo import article, deepface, hybrid, vgg, xception
+from multimodal_fer.face.zoo import article, deepface, hybrid, mobilenet, vgg, xception
 from multimodal_fer.fusion import late_attention
 from multimodal_fer.fusion import recurrent as fusion_recurrent
 from multimodal_fer.text import network as text_network
@@ -30,6 +30,7 @@ FACE_MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
     "vgg19": (vgg.VGG19, vgg.CroppedConfig),
     "resnet18": (vgg.ResNet18, vgg.CroppedConfig),
     "hybrid": (hybrid.Hybrid, hybrid.HybridConfig),
+    "mobilenet": (mobilenet.MobileNet, mobilenet.MobileNetConfig),
     "deepface": (deepface.DeepFaceNet, deepface.DeepFaceConfig),
 }
 
