@@ -3,7 +3,7 @@
 import pytest
 
 from multimodal_fer.errors import MediaError
-from multimodal_fer.media.duration import true_duration
+from multimodal_fer.media.clock import true_duration
 from multimodal_fer.types import Media
 
 
