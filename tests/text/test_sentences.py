@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -35,7 +36,7 @@ def make_network(**settings):
     ).eval()
 
 
-def make_reader(**settings):
+def make_reader(**settings) -> Any:
     return SentenceReader(make_network(**settings), PIECES)
 
 
