@@ -3,6 +3,7 @@
 import csv
 import random
 from collections import Counter
+from typing import Any
 
 import numpy
 import pytest
@@ -74,8 +75,8 @@ def test_words_are_confused_with_words_that_sound_alike_only():
 
 
 def test_frozen_layers_do_not_learn_and_rates_fall_towards_the_input():
-    sizes = {"vocabulary_size": 30, "width": 8, "heads": 2, "blocks": 4}
-    model = SentenceEncoder(SentenceConfig(finer=GOEMOTIONS_TO_OPEN7, **sizes))
+    sizes: dict[str, Any] = {"vocabulary_size": 30, "width": 8, "heads": 2, "blocks": 4}
+    model: Any = SentenceEncoder(SentenceConfig(finer=GOEMOTIONS_TO_OPEN7, **sizes))
     config = TextTrainConfig(frozen_blocks=1, layer_decay=0.5, head_rate=3.0, learning_rate=1e-2)
     rate_of = {
         parameter: group["lr"]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def make_network(**settings):
     ).eval()
 
 
-def make_reader(**settings):
+def make_reader(**settings) -> Any:
     return SentenceReader(make_network(**settings), PIECES)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +21,9 @@ def reader():
     return loading.load_reader(WEIGHTS)
 
 
-def read(reader, text):
+def read(reader: Any, text: str) -> tuple[Any, list[str]]:
     """Return the prediction for a written text, and the warnings."""
-    notes = []
+    notes: list[str] = []
     chosen = select_texts(reader, [Window(0.0, 0.0, spoken=False, text=text)], None, notes.append)
     return (reader.predict(list(chosen.values())) or [None])[0], notes
 

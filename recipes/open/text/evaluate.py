@@ -142,7 +142,7 @@ def by_valence(logits: FineLogits, folder: str, part: str) -> dict[str, Any]:
     column = numpy.array([weights[label] for label in FINE_LABELS])
 
     def valence(rated: Sequence[Rated]) -> NDArray[numpy.float64]:
-        return logits.fine([row.text for row in rated]) @ column
+        return logits.fine([row.text for row in rated]).astype(float) @ column
 
     ratings = read_emobank(folder, "test" if part == "test" else "dev")
     sentiment = read_sentiment(folder)

@@ -130,7 +130,7 @@ def layer_rates(model: SentenceEncoder, config: TextTrainConfig) -> list[dict[st
     frozen = [model.pieces, model.positions, model.norm, *model.blocks[: config.frozen_blocks]]
     for part in frozen:
         part.requires_grad_(False)
-    rates = {model.head: config.learning_rate * config.head_rate}
+    rates: dict[nn.Module, float] = {model.head: config.learning_rate * config.head_rate}
     for above, block in enumerate(reversed(model.blocks[config.frozen_blocks :])):  # type: ignore[arg-type]
         rates[block] = config.learning_rate * config.layer_decay**above
     groups = []

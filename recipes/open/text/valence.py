@@ -106,7 +106,12 @@ def measure_signs(valence: Values, rated: Sequence[Rated]) -> dict[str, Any]:
     """Return how often the sign is right, over all texts and for each sign, and weighted F1."""
     truth = numpy.array([int(row.valence) for row in rated])
     given = sign_of(valence)
-    report: Any = classification_report(truth, given, output_dict=True, zero_division=0.0)
+    report: Any = classification_report(
+        truth,
+        given,
+        output_dict=True,
+        zero_division=0.0,  # type: ignore[arg-type]
+    )
     names = {str(sign): name for name, sign in SIGNS.items()}
     return {
         "texts": len(rated),
