@@ -2,7 +2,7 @@
 
     python -m benchmarks.answers speech RAVDESS NEMO
     python -m benchmarks.answers faces FERPLUS
-    python -m benchmarks.answers texts TEXTS tests/data/*.csv
+    python -m benchmarks.answers texts TEXTS tests/data/usability_answers.csv tests/data/factual_remarks.csv
 
 `speech` takes corpus folders like `recipes.open.voice.prepare`, `faces` the FER+ folder (data/FER2013Test),
 `texts` the folder of the text corpora and any number of tables with the columns text, label and also (another
