@@ -26,6 +26,7 @@ BANDS = 80  # of tiny to medium; large-v3 has 128
 TRANSFORM = 400  # samples of a window: 25 ms
 HOP = 160  # samples from one frame to the next: 10 ms
 LONGEST_STEPS = 1500  # positions that Whisper has learnt: 30 s
+PERIOD = 400  # steps, 8 s, after which positions begin anew; no training clip is longer
 DYNAMIC_RANGE = 8.0  # decades under the loudest band that are kept
 QUIET = 25.0  # decibels under the loud frames at which a frame counts half
 SOFTNESS = 3.0  # decibels; width of the passage from quiet to loud
@@ -98,7 +99,7 @@ class WhisperEncoder(nn.Module):
     """The convolutions and the first blocks of Whisper's encoder, for sound of any length up to 30 s.
 
     Whisper pads to 30 s; here the positional embedding is cut to the length instead, so that 4 s cost a
-    seventh. Parameter names are those of openai-whisper.
+    seventh, and begins anew every 8 s. Parameter names are those of openai-whisper.
     """
 
     def __init__(self, width: int, heads: int, blocks: int, last_mlp: bool = True):
@@ -108,9 +109,10 @@ class WhisperEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             [EncoderBlock(width, heads, last_mlp or n < blocks - 1) for n in range(blocks)]
         )
-        self.register_buffer(
-            "positional_embedding", sinusoids(LONGEST_STEPS, width), persistent=False
-        )
+        # Later positions would be new to a head that was trained on short clips, and mislead it.
+        repeats = -(-LONGEST_STEPS // PERIOD)
+        positions = sinusoids(PERIOD, width).repeat(repeats, 1)[:LONGEST_STEPS]
+        self.register_buffer("positional_embedding", positions, persistent=False)
 
     def forward(self, frames_BTM: Tensor, frames_B: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the embedded input and the output of each block, each (B, S, W), and the steps (B,)."""

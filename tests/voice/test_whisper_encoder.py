@@ -13,6 +13,7 @@ from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.voice.reference import MOST_UTTERANCES, Reference, reference_of, shrunk
 from multimodal_fer.voice.whisper_encoder import (
     LONGEST_STEPS,
+    PERIOD,
     WhisperVoice,
     WhisperVoiceConfig,
     loudness_weights,
@@ -77,6 +78,13 @@ def test_padding_and_company_never_change_an_answer(network):
             alone = network(padded[row : row + 1, :length], lengths[row : row + 1]).logits[0]
             torch.testing.assert_close(alone, together[row], atol=1e-4, rtol=1e-3)
     assert torch.isfinite(together).all()
+
+
+def test_positions_begin_anew_so_that_none_is_new_to_the_head(network):
+    positions = network.encoder.positional_embedding
+    assert positions.shape[0] == LONGEST_STEPS
+    torch.testing.assert_close(positions[PERIOD : 2 * PERIOD], positions[:PERIOD])
+    assert not torch.equal(positions[0], positions[1])
 
 
 def test_what_exceeds_thirty_seconds_is_cut_off(network):
