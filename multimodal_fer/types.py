@@ -39,10 +39,15 @@ class Media:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """The detections in one frame: boxes (N, 4) float32 and confidences (N,) float32 in 0..1."""
+    """The detections in one frame: boxes (N, 4) float32 and confidences (N,) float32 in 0..1.
+
+    `landmarks` (N, 5, 2) float32, if known: the person's right and left eye, the tip of the nose, the right
+    and left corner of the mouth, in pixels.
+    """
 
     boxes: NDArray[numpy.float32]
     confidences: NDArray[numpy.float32]
+    landmarks: NDArray[numpy.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.boxes.shape != (len(self.confidences), 4):

