@@ -85,10 +85,12 @@ class FrameClassifier:
         faces = find_faces(frame.image)
         tracks = self.tracker.update(frame.time, faces)
         self.sightings.append((frame.time, tracks))
-        for box, track in zip(faces.boxes, tracks, strict=True):
+        assert faces.landmarks is not None
+        for box, points, track in zip(faces.boxes, faces.landmarks, tracks, strict=True):
             track.times.append(frame.time)
             track.boxes.append(box.tolist())
-            self.crops.append(crop_face(frame.image, box, self.model.config.input_size))
+            size = self.model.config.input_size
+            self.crops.append(crop_face(frame.image, box, size, points))
             self.waiting.append(track)
         if len(self.crops) >= CROPS_AT_ONCE:
             self._classify()

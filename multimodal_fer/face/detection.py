@@ -1,5 +1,7 @@
 """Detect faces in a frame, and crop them as the images of the training corpus are cropped."""
 
+import math
+
 import cv2
 import numpy
 import torch
@@ -15,6 +17,8 @@ MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
 # FER+ images are 1.28 widths of the detector's box wide, around the same centre: measured on enlarged
 # training images by benchmarks/crop_margin.py, and the best of five widths on validation images.
 CROP_WIDTHS = 1.28
+MIN_ROLL = 8.0  # degrees; a face that is rolled less is cropped as it is
+ROLL_WIDENS = 0.6  # widths by which the box of a face is wider for the sine of its roll
 Box = NDArray[numpy.float32]
 
 
@@ -39,7 +43,9 @@ def find_faces(image: Image, *, size: int = DETECTION_SIZE) -> Faces:
     found = _detect(small.astype(numpy.uint8, copy=False))
     stretch = numpy.array([width / small_width, height / small_height], numpy.float32)
     boxes = found.boxes * numpy.tile(stretch, 2)
-    usable = numpy.flatnonzero((boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=numpy.inf) >= MIN_FACE)
+    usable = numpy.flatnonzero(
+        (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=numpy.inf) >= MIN_FACE
+    )
     order = usable[numpy.argsort(-box_areas(boxes[usable]), kind="stable")]
     return Faces(boxes[order], found.confidences[order], found.landmarks[order] * stretch)
 
@@ -80,7 +86,9 @@ def box_overlaps(first: Box, second: Box) -> NDArray[numpy.floating]:
     return shared / (box_areas(first)[:, None] + box_areas(second)[None, :] - shared).clip(1e-6)
 
 
-def crop_face(image: Image, box: Box, size: int) -> Image:
+def crop_face(
+    image: Image, box: Box, size: int, landmarks: NDArray[numpy.float32] | None = None
+) -> Image:
     """Crop a square around one face as in the training corpus.
 
     Parameters
@@ -91,21 +99,53 @@ def crop_face(image: Image, box: Box, size: int) -> Image:
         left, top, right, bottom in pixels of `image`
     size
         int, pixels of the result's side
+    landmarks
+        of `Faces` [shape=(5, 2)]; a face that they show rolled by `MIN_ROLL` or more is turned upright
 
     Returns
     -------
     grey uint8 [shape=(size, size)]; the edge of the image is repeated outside it
     """
     left, top, right, bottom = (float(value) for value in box)
-    side = max(2, round(CROP_WIDTHS * (right - left)))
-    column = round((left + right) / 2 - side / 2)
-    row = round((top + bottom) / 2 - side / 2)
+    middle, width = ((left + right) / 2, (top + bottom) / 2), right - left
+    degrees = 0.0 if landmarks is None else roll_of(landmarks)
+    if abs(degrees) < MIN_ROLL:
+        square = _upright_square(image, middle, max(2, round(CROP_WIDTHS * width)))
+    else:
+        radians = abs(math.radians(degrees))
+        width /= math.cos(radians) + ROLL_WIDENS * math.sin(radians)
+        square = _turned_square(image, middle, max(2, round(CROP_WIDTHS * width)), degrees)
+    method = cv2.INTER_AREA if len(square) > size else cv2.INTER_LINEAR
+    return cv2.resize(square, (size, size), interpolation=method).astype(numpy.uint8, copy=False)
+
+
+def roll_of(landmarks: NDArray[numpy.float32]) -> float:
+    """Return the degrees by which landmarks (5, 2) are rolled, clockwise as seen; 0 is upright.
+
+    The line of the eyes and the line from the mouth to the eyes count by their lengths, which is the
+    rotation of least squares.
+    """
+    right_eye, left_eye, _, right_mouth, left_mouth = landmarks
+    across, down = left_eye - right_eye, (right_mouth + left_mouth - right_eye - left_eye)
+    return math.degrees(math.atan2(across[1] - down[0], across[0] + down[1]))
+
+
+def _upright_square(image: Image, middle: tuple[float, float], side: int) -> Image:
+    """Cut a grey square of `side` pixels out of an image."""
+    column, row = (round(value - side / 2) for value in middle)
     height, width = image.shape[:2]
     inside = image[max(row, 0) : max(row + side, 1), max(column, 0) : max(column + side, 1)]
     grey = cv2.cvtColor(numpy.ascontiguousarray(inside), cv2.COLOR_RGB2GRAY)
     over = (-row, row + side - height, -column, column + side - width)
     if max(over) > 0:
-        top_, bottom_, left_, right_ = (max(0, value) for value in over)
-        grey = cv2.copyMakeBorder(grey, top_, bottom_, left_, right_, cv2.BORDER_REPLICATE)
-    method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return cv2.resize(grey, (size, size), interpolation=method).astype(numpy.uint8, copy=False)
+        above, below, before, after = (max(0, value) for value in over)
+        grey = cv2.copyMakeBorder(grey, above, below, before, after, cv2.BORDER_REPLICATE)
+    return grey.astype(numpy.uint8, copy=False)
+
+
+def _turned_square(image: Image, middle: tuple[float, float], side: int, degrees: float) -> Image:
+    """Turn an image about `middle` by `degrees` against the clock, and cut out a grey square."""
+    change = cv2.getRotationMatrix2D(middle, degrees, 1.0)
+    change[:, 2] += (side - 1) / 2 - numpy.array(middle)
+    turned = cv2.warpAffine(image, change, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(turned, cv2.COLOR_RGB2GRAY).astype(numpy.uint8, copy=False)

@@ -71,9 +71,7 @@ class YuNet(nn.Module):
         self.stem = nn.Conv2d(3, config.stem, 3, stride=2, padding=1)
         self.stages = nn.ModuleList([nn.Sequential(Separable(config.stem, first))])
         for before, after in zip(config.widths, rest, strict=False):
-            self.stages.append(
-                nn.Sequential(Separable(before, before), Separable(before, after))
-            )
+            self.stages.append(nn.Sequential(Separable(before, before), Separable(before, after)))
         last = config.widths[-1]
         self.neck = nn.ModuleList([Separable(last, last) for _ in STRIDES])
         self.heads = nn.ModuleList([Separable(last, VALUES, activated=False) for _ in STRIDES])

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from multimodal_fer.errors import DataError, WeightsError
 from multimodal_fer.face import detection
-from multimodal_fer.face.detection import find_faces
+from multimodal_fer.face.detection import crop_face, find_faces, roll_of
 from multimodal_fer.face.yunet import YuNet, YuNetConfig, decode, load_detector, read_detector
 from multimodal_fer.hub import loading
 from multimodal_fer.utils.files import package_folders
@@ -163,3 +163,33 @@ def test_other_tensors_are_refused(copied, how):
     expected = "NaN or infinity" if how == "broken" else r"does not fit its config\.json"
     with pytest.raises(WeightsError, match=expected):
         read_detector(copied)
+
+
+def test_a_rolled_face_is_cropped_upright(portrait):
+    box, points = (
+        values[0] for values in (find_faces(portrait).boxes, find_faces(portrait).landmarks)
+    )
+    upright = crop_face(portrait, box, 48).astype(float)
+    middle = (box[:2] + box[2:]) / 2
+    change = cv2.getRotationMatrix2D(tuple(map(float, middle)), -20, 1.0)
+    height, width = portrait.shape[:2]
+    rolled = cv2.warpAffine(portrait, change, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    moved = points @ change[:, :2].T + change[:, 2]
+    turned_back = crop_face(rolled, box, 48, moved.astype("f4"))
+    as_it_is = crop_face(rolled, box, 48)
+    errors = [numpy.abs(crop - upright).mean() for crop in (turned_back, as_it_is)]
+    assert errors[0] < errors[1] / 2
+
+
+def test_an_upright_face_is_cropped_alike_with_landmarks(portrait):
+    found = find_faces(portrait)
+    assert abs(roll_of(found.landmarks[0])) < detection.MIN_ROLL
+    with_landmarks = crop_face(portrait, found.boxes[0], 48, found.landmarks[0])
+    assert (with_landmarks == crop_face(portrait, found.boxes[0], 48)).all()
+
+
+@pytest.mark.parametrize("degrees", [-35, 0, 12, 60])
+def test_the_roll_of_landmarks_is_their_rotation(degrees):
+    face = numpy.array([[-20, -15], [20, -15], [0, 0], [-15, 25], [15, 25]], float)
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    assert roll_of(face @ [[cosine, sine], [-sine, cosine]]) == pytest.approx(degrees)
