@@ -7,7 +7,7 @@ Pictures: validation images of FER+ on a plain and on a cluttered ground (320x32
 frames of videos reduced until the face has a given width, in the middle of 1280x720; the same frames with the
 face covered and the pictures of scikit-image without people, for false alarms. A face counts as found if the
 centre of a box is near the middle and its height plausible. No test image is used. Writes
-`benchmarks/results/detectors.json`.
+`benchmarks/results/detectors.json` and the table in the card of the detector.
 """
 
 import importlib.util
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from multimodal_fer.face.detection import box_overlaps, find_faces
 from multimodal_fer.media.frames import iter_frames
+from multimodal_fer.training.generated_pages import ROOT, filled, read_result, table, write
 from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import write_json
@@ -31,6 +32,7 @@ from recipes.ferplus.prepare import load_split
 from recipes.ferplus.robustness import roll
 
 RESULTS = Path(__file__).parent / "results"
+CARD = ROOT / "weights" / "detector-yunet" / "README.md"
 SEED, IMAGES, FRAMES = 0, 150, 8  # validation images; frames of each video
 WIDTHS = (24, 48, 100, 200)  # pixels of a face
 MARGIN = 1.28  # an image of FER+ is so many faces wide
@@ -227,6 +229,33 @@ def measure(
     }
 
 
+def tables(result: dict[str, Any]) -> str:
+    """Return the figures as Markdown: recall by condition, then the rest."""
+    rows = result["detectors"]
+    recall = rows[YUNET]["recall"]
+    shown = [
+        [condition, *(_percent(row["recall"].get(condition)) for row in rows.values())]
+        for condition in recall
+    ]
+    others = {
+        "false alarms": "false_alarms",
+        "milliseconds, 320x180": "ms_320x180",
+        "milliseconds, 1280x720": "ms_1280x720",
+    }
+    shown += [[title, *(str(row[key]) for row in rows.values())] for title, key in others.items()]
+    return table(["found", *rows], shown)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
+
+
+def pages() -> dict[Path, str]:
+    """Return the card of the detector with its table."""
+    result = read_result(RESULTS, "detectors")
+    return filled([CARD], {"detectors": tables(result)}) if result else {}
+
+
 def main(archive: str, folder: str) -> None:
     """Measure every installed detector, write and print the result."""
     validation = load_split(archive, "valid")
@@ -245,6 +274,7 @@ def main(archive: str, folder: str) -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / "detectors.json", result)
+    write(pages())
 
 
 if __name__ == "__main__":

