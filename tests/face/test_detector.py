@@ -17,11 +17,13 @@ from multimodal_fer.face import detection
 from multimodal_fer.face.detection import crop_face, find_faces, roll_of
 from multimodal_fer.face.yunet import YuNet, YuNetConfig, decode, load_detector, read_detector
 from multimodal_fer.hub import loading
+from multimodal_fer.types import Faces
 from multimodal_fer.utils.files import package_folders
 from recipes import detector as conversion
 
 SHIPPED = ROOT / "weights" / "detector-yunet"
 FILE = "model.safetensors"
+FACE = numpy.array([[-20, -15], [20, -15], [0, 0], [-15, 25], [15, 25]], float)  # landmarks
 
 
 @pytest.fixture
@@ -52,6 +54,26 @@ def test_a_rolled_face_is_found_with_its_direction(portrait, degrees):
     before, after = roll_of(find_faces(portrait).landmarks[0]), roll_of(found.landmarks[0])
     # The landmarks follow about half of a roll.
     assert 0.3 < (before - after) / degrees < 1.2
+
+
+@pytest.mark.parametrize("degrees", [-45, 45])
+def test_a_face_that_is_only_found_in_a_turned_copy(monkeypatch, portrait, degrees):
+    """Check the places of a face that the first search does not find."""
+    picture = turned(portrait, degrees)
+    change = cv2.getRotationMatrix2D((320, 180), degrees, 1.0)
+    upright = find_faces(portrait)
+    expected = upright.landmarks[0] @ change[:, :2].T + change[:, 2]
+    search = detection._search
+    nothing = Faces(*(part[:0] for part in (upright.boxes, upright.confidences, upright.landmarks)))
+    monkeypatch.setattr(
+        detection, "_search", lambda *given: search(*given) if len(given) == 3 else nothing
+    )
+    found = find_faces(picture)
+    assert len(found.boxes) == 1
+    width = upright.boxes[0, 2] - upright.boxes[0, 0]
+    assert numpy.abs(found.landmarks[0] - expected).max() < 0.25 * width
+    middle = (found.boxes[0, :2] + found.boxes[0, 2:]) / 2
+    assert middle == pytest.approx(expected.mean(axis=0), abs=0.25 * width)
 
 
 @pytest.mark.parametrize(("width", "size"), [(24, 320), (48, 320), (100, 320), (48, 640)])
@@ -85,8 +107,8 @@ def test_a_grid_is_decoded_into_pixels():
 def test_of_overlapping_boxes_the_most_confident_is_kept():
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10], [5, 5, 5, 5]])
     confidences = torch.tensor([0.7, 0.9, 0.8, 0.6])
-    candidates = detection.Candidates(confidences, boxes, torch.zeros(4, 5, 2))
-    kept = detection._without_duplicates(candidates)
+    found = Faces(boxes.numpy(), confidences.numpy(), numpy.zeros((4, 5, 2), "f4"))
+    kept = detection._without_duplicates(found)
     assert kept.confidences.tolist() == pytest.approx([0.9, 0.8, 0.6])
 
 
@@ -167,17 +189,14 @@ def test_other_tensors_are_refused(copied, how):
 
 
 def test_a_rolled_face_is_cropped_upright(portrait):
-    box, points = (
-        values[0] for values in (find_faces(portrait).boxes, find_faces(portrait).landmarks)
-    )
+    box = find_faces(portrait).boxes[0]
     upright = crop_face(portrait, box, 48).astype(float)
     middle = (box[:2] + box[2:]) / 2
     change = cv2.getRotationMatrix2D(tuple(map(float, middle)), -20, 1.0)
     height, width = portrait.shape[:2]
     rolled = cv2.warpAffine(portrait, change, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    moved = points @ change[:, :2].T + change[:, 2]
-    widened = math.cos(math.radians(20)) + detection.FACE_SHAPE * math.sin(math.radians(20))
-    half = widened * (box[2:] - box[:2]) / 2
+    moved = (FACE + middle) @ change[:, :2].T + change[:, 2]
+    half = detection._widening(20) * (box[2:] - box[:2]) / 2
     around = numpy.concatenate([middle - half, middle + half])  # as a detector sees a rolled face
     turned_back = crop_face(rolled, around, 48, moved.astype("f4"))
     as_it_is = crop_face(rolled, box, 48)
@@ -194,6 +213,5 @@ def test_an_upright_face_is_cropped_alike_with_landmarks(portrait):
 
 @pytest.mark.parametrize("degrees", [-35, 0, 12, 60])
 def test_the_roll_of_landmarks_is_their_rotation(degrees):
-    face = numpy.array([[-20, -15], [20, -15], [0, 0], [-15, 25], [15, 25]], float)
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    assert roll_of(face @ [[cosine, sine], [-sine, cosine]]) == pytest.approx(degrees)
+    assert roll_of(FACE @ [[cosine, sine], [-sine, cosine]]) == pytest.approx(degrees)
