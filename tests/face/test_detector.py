@@ -70,7 +70,7 @@ def test_a_face_that_is_only_found_in_a_turned_copy(monkeypatch, portrait, degre
     )
     found = find_faces(picture)
     assert len(found.boxes) == 1
-    width = upright.boxes[0, 2] - upright.boxes[0, 0]
+    width = float(upright.boxes[0, 2] - upright.boxes[0, 0])
     assert numpy.abs(found.landmarks[0] - expected).max() < 0.25 * width
     middle = (found.boxes[0, :2] + found.boxes[0, 2:]) / 2
     assert middle == pytest.approx(expected.mean(axis=0), abs=0.25 * width)
