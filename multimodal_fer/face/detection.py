@@ -11,8 +11,8 @@ from multimodal_fer.face.yunet import STRIDES, decode, load_detector
 from multimodal_fer.types import Faces, Image
 
 DETECTION_SIZE = 640  # pixels of the longer side of the image in which faces are searched
-# On the detector's own scale: clear faces have 0.9 and above. On 80 validation images of FER+, 0.5 finds 2 to 6
-# of 100 rolled or small faces more, and also a face in 1 of 48 pictures that have none.
+# On the detector's own scale: clear faces have 0.9 and above. On 80 validation images of FER+, 0.5 finds 2 to
+# 6 of 100 rolled or small faces more, and also a face in 1 of 48 pictures that have none.
 MIN_CONFIDENCE = 0.6
 MIN_FACE = 20.0  # pixels of the source image; smaller faces show too little
 TURN, TURNED_SIZE = 30.0, 320  # degrees and pixels of the search for rolled faces

@@ -157,6 +157,13 @@ def test_the_shipped_weights_verify():
     assert "BSD-3-Clause" in json.loads((SHIPPED / "config.json").read_text())["licence"]
 
 
+def test_the_card_shows_the_measured_figures():
+    pages = pytest.importorskip("benchmarks.detectors").pages()
+    assert pages
+    for path, content in pages.items():
+        assert path.read_text(encoding="utf-8") == content
+
+
 def test_a_truncated_file_is_refused(copied):
     data = (copied / FILE).read_bytes()
     (copied / FILE).write_bytes(data[:-100])
