@@ -219,8 +219,9 @@ def measure(
         boxes = detect(frame)
         if len(boxes):
             overlaps.append(float(box_overlaps(box[None], boxes).max()))
-    small = cv2.resize(frames[-1][0], (320, 180))
-    large = cv2.resize(frames[-1][0], (1280, 720))
+    small, large = (
+        cv2.resize(frames[-1][0], size).astype(numpy.uint8) for size in ((320, 180), (1280, 720))
+    )
     return {
         "recall": recall,
         "pictures_without_faces": len(empty),

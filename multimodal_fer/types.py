@@ -41,19 +41,20 @@ class Media:
 class Faces:
     """The detections in one frame: boxes (N, 4) float32 and confidences (N,) float32 in 0..1.
 
-    `landmarks` (N, 5, 2) float32, if known: the person's right and left eye, the tip of the nose, the right
-    and left corner of the mouth, in pixels.
+    `landmarks` (N, 5, 2) float32 are the person's right and left eye, the tip of the nose, the right and left
+    corner of the mouth, in pixels.
     """
 
     boxes: NDArray[numpy.float32]
     confidences: NDArray[numpy.float32]
-    landmarks: NDArray[numpy.float32] | None = None
+    landmarks: NDArray[numpy.float32]
 
     def __post_init__(self) -> None:
-        if self.boxes.shape != (len(self.confidences), 4):
+        count = len(self.confidences)
+        if self.boxes.shape != (count, 4) or self.landmarks.shape != (count, 5, 2):
             raise ValueError(
-                f"boxes must be (N, 4) with N confidences; "
-                f"got {self.boxes.shape} and {self.confidences.shape}"
+                f"boxes must be (N, 4) and landmarks (N, 5, 2) with N confidences; "
+                f"got {self.boxes.shape}, {self.landmarks.shape} and {self.confidences.shape}"
             )
 
 

@@ -72,20 +72,20 @@ def read_layers(library: Path) -> list[tuple[Tensor, Tensor]]:
 def to_network(layers: list[tuple[Tensor, Tensor]]) -> YuNet:
     """Return the network with these weights; raise `DataError` if they have other shapes."""
     network = YuNet(YuNetConfig()).requires_grad_(False).eval()
-    parts: list[tuple[Separable, list[int]]] = [(network.stages[0][0], [1])]
-    for number, stage in enumerate(list(network.stages)[1:]):
-        parts += [(stage[0], [3 + 4 * number]), (stage[1], [5 + 4 * number])]
+    # The separable convolutions of the stages come first, two layers each.
+    stages = [module for module in network.stages.modules() if isinstance(module, Separable)]
+    numbers = [[first] for first in range(1, CLASS, 2)]
     for level in range(len(STRIDES)):
-        parts.append((network.neck[level], [NECK + 2 * level]))
-        heads = [first + 2 * level for first in (CLASS, OBJECT, BOX, LANDMARKS)]
-        parts.append((network.heads[level], heads))
+        numbers.append([first + 2 * level for first in (CLASS, OBJECT, BOX, LANDMARKS)])
+    parts = zip([*stages, *network.neck, *network.heads], numbers, strict=True)
     weight, bias = layers[0]
     # Patches are rows of pixels, each blue, green, red.
     patches = weight.view(-1, PATCH)[:, :27].reshape(-1, 3, 3, 3)
     _put(network.stem, patches.permute(0, 3, 1, 2).flip(1), bias)
-    for part, numbers in parts:
+    for part, own in parts:
+        assert isinstance(part, Separable)
         for module, after in ((part.pointwise, 0), (part.depthwise, 1)):
-            picked = [layers[number + after] for number in numbers]
+            picked = [layers[number + after] for number in own]
             _put(module, *(torch.cat(values) for values in zip(*picked, strict=True)))
     return network
 

@@ -85,7 +85,6 @@ class FrameClassifier:
         faces = find_faces(frame.image)
         tracks = self.tracker.update(frame.time, faces)
         self.sightings.append((frame.time, tracks))
-        assert faces.landmarks is not None
         for box, points, track in zip(faces.boxes, faces.landmarks, tracks, strict=True):
             track.times.append(frame.time)
             track.boxes.append(box.tolist())

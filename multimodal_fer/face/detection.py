@@ -68,7 +68,7 @@ def _search(image: Image, size: int, degrees: float = 0.0) -> Faces:
     if not degrees:
         found = _detect(small.astype(numpy.uint8, copy=False))
         return Faces(
-            found.boxes * numpy.tile(stretch, 2), found.confidences, _points(found) * stretch
+            found.boxes * numpy.tile(stretch, 2), found.confidences, found.landmarks * stretch
         )
     middle = small_width / 2, small_height / 2
     change = cv2.getRotationMatrix2D(middle, degrees, 1.0)
@@ -77,9 +77,9 @@ def _search(image: Image, size: int, degrees: float = 0.0) -> Faces:
     )
     found = _detect(turned.astype(numpy.uint8, copy=False))
     back = cv2.invertAffineTransform(change).astype(numpy.float32)
-    points = (_points(found) @ back[:, :2].T + back[:, 2]) * stretch
+    points = ((found.landmarks @ back[:, :2].T + back[:, 2]) * stretch).astype(numpy.float32)
     centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    centres = (centres @ back[:, :2].T + back[:, 2]) * stretch
+    centres = ((centres @ back[:, :2].T + back[:, 2]) * stretch).astype(numpy.float32)
     # As the detector would draw the box, if it found the rolled face.
     wider = numpy.array([_widening(roll_of(face)) for face in points], numpy.float32)
     halves = (found.boxes[:, 2:] - found.boxes[:, :2]) / 2 * stretch
@@ -88,21 +88,16 @@ def _search(image: Image, size: int, degrees: float = 0.0) -> Faces:
     return Faces(boxes, found.confidences, points)
 
 
-def _points(faces: Faces) -> NDArray[numpy.float32]:
-    assert faces.landmarks is not None
-    return faces.landmarks
-
-
 def _joined(parts: list[Faces]) -> Faces:
     return Faces(
         numpy.concatenate([part.boxes for part in parts]),
         numpy.concatenate([part.confidences for part in parts]),
-        numpy.concatenate([_points(part) for part in parts]),
+        numpy.concatenate([part.landmarks for part in parts]),
     )
 
 
 def _picked(faces: Faces, rows: NDArray[numpy.integer]) -> Faces:
-    return Faces(faces.boxes[rows], faces.confidences[rows], _points(faces)[rows])
+    return Faces(faces.boxes[rows], faces.confidences[rows], faces.landmarks[rows])
 
 
 @torch.inference_mode()
@@ -172,7 +167,7 @@ def crop_face(
     return cv2.resize(square, (size, size), interpolation=method).astype(numpy.uint8, copy=False)
 
 
-def roll_of(landmarks: NDArray[numpy.float32]) -> float:
+def roll_of(landmarks: NDArray[numpy.floating]) -> float:
     """Return the degrees by which landmarks (5, 2) are rolled, clockwise as seen; 0 is upright.
 
     The line of the eyes and the line from the mouth to the eyes count by their lengths, which is the

@@ -95,7 +95,8 @@ class YuNet(nn.Module):
             coarse = self.neck[level](fine)
             values_BVHW = self.heads[level](coarse)
             logits.append(values_BVHW.flatten(2).transpose(1, 2))
-            cells.append(_cells(*values_BVHW.shape[2:], STRIDES[level]))
+            rows, columns = values_BVHW.shape[2:]
+            cells.append(_cells(rows, columns, STRIDES[level]))
         return Grid(torch.cat(logits, 1), torch.cat(cells).to(images_BHW3.device))
 
 

@@ -61,14 +61,14 @@ def explain_picture(
     image = read_picture(path)
     target = _choose_output(path, output)
     model, version = _load_face(bundle)
-    faces, notes = _whole_image(image) if cropped else _find_faces(path, image)
-    boxes, points = faces.boxes[:MAX_FACES], faces.landmarks
-    size = model.config.input_size
-    crops = numpy.stack(
-        [_whole_crop(image, size)]
-        if points is None
-        else [crop_face(image, box, size, own) for box, own in zip(boxes, points, strict=False)]
-    )
+    size, notes = model.config.input_size, []
+    if cropped:
+        boxes, crops = _whole_image(image, size)
+    else:
+        faces, notes = _find_faces(path, image)
+        boxes = faces.boxes[:MAX_FACES]
+        pairs = zip(boxes, faces.landmarks, strict=False)
+        crops = numpy.stack([crop_face(image, box, size, points) for box, points in pairs])
     explanation = explain_face(model, crops, emotion)
     _write_png(target, draw(crops, explanation))
     return {
@@ -144,16 +144,13 @@ def _find_faces(path: Path, image: Image) -> tuple[Faces, list[str]]:
     return faces, notes if len(faces.boxes) > MAX_FACES else []
 
 
-def _whole_image(image: Image) -> tuple[Faces, list[str]]:
+def _whole_image(image: Image, size: int) -> tuple[NDArray[numpy.float32], NDArray[numpy.uint8]]:
+    """Return the box and the crop of a picture that is one face."""
     height, width = image.shape[:2]
-    box = numpy.array([[0, 0, width, height]], numpy.float32)
-    return Faces(box, numpy.ones(1, numpy.float32)), []
-
-
-def _whole_crop(image: Image, size: int) -> Image:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     method = cv2.INTER_AREA if min(grey.shape) > size else cv2.INTER_LINEAR
-    return cv2.resize(grey, (size, size), interpolation=method).astype(numpy.uint8, copy=False)
+    crop = cv2.resize(grey, (size, size), interpolation=method).astype(numpy.uint8, copy=False)
+    return numpy.array([[0, 0, width, height]], numpy.float32), crop[None]
 
 
 def _write_png(path: Path, image: Image) -> None:

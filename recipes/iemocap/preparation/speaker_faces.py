@@ -87,6 +87,6 @@ def speaker_face(image: Image, side: str) -> NDArray[numpy.uint8] | None:
     """Crop the largest face in one actor's picture; return None if no face is found."""
     half = speaker_half(image, side)
     faces = find_faces(half)
-    if not len(faces.boxes) or faces.landmarks is None:
+    if not len(faces.boxes):
         return None
     return crop_face(half, faces.boxes[0], CROP_SIZE, faces.landmarks[0])
