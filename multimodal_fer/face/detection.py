@@ -80,11 +80,11 @@ def _search(image: Image, size: int, degrees: float = 0.0) -> Faces:
     points = ((found.landmarks @ back[:, :2].T + back[:, 2]) * stretch).astype(numpy.float32)
     centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     centres = ((centres @ back[:, :2].T + back[:, 2]) * stretch).astype(numpy.float32)
-    # As the detector would draw the box, if it found the rolled face.
+    # So that `crop_face`, which allows for the roll, cuts out as much as in the turned copy.
     wider = numpy.array([_widening(roll_of(face)) for face in points], numpy.float32)
     halves = (found.boxes[:, 2:] - found.boxes[:, :2]) / 2 * stretch
     halves[:, 0] *= wider
-    boxes = numpy.concatenate([centres - halves, centres + halves], axis=1)
+    boxes = numpy.concatenate([centres - halves, centres + halves], axis=1).astype(numpy.float32)
     return Faces(boxes, found.confidences, points)
 
 
