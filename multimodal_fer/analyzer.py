@@ -12,13 +12,18 @@ from multimodal_fer.errors import MediaError, SpeechUnavailableError
 from multimodal_fer.face.classification import FaceTracks, FrameClassifier, describe_absences
 from multimodal_fer.fusion.bundle import Bundle, missing_parts
 from multimodal_fer.fusion.coverage import measure_coverage
-from multimodal_fer.fusion.prediction import Predictor, cut_sound, face_prediction
+from multimodal_fer.fusion.prediction import (
+    Predictor,
+    confidence_of,
+    cut_sound,
+    face_prediction,
+)
 from multimodal_fer.hub.loading import DEFAULT_BUNDLE, load_bundle
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.layers.output import Prediction
+from multimodal_fer.media.clock import true_duration
 from multimodal_fer.media.container import probe
-from multimodal_fer.media.duration import true_duration
 from multimodal_fer.media.frames import FRAME_RATE, iter_frames
 from multimodal_fer.media.sound import iter_audio
 from multimodal_fer.models.inference import for_inference
@@ -28,7 +33,10 @@ from multimodal_fer.speech.whisper import Recogniser, load_recogniser
 from multimodal_fer.text.selection import select_texts
 from multimodal_fer.types import Analysis, Media, Segment, Transcript, Window, overall, strongest
 from multimodal_fer.utils.devices import choose_device
+from multimodal_fer.utils.files import printable
 
+SLOWEST, FASTEST = 0.1, 120  # frames per second that are analysed
+SHORTEST = 0.02  # seconds for which a frame is shown
 Progress = Callable[[str, float, float], None]  # stage, seconds done, seconds in all
 Warn = Callable[[str], None]
 
@@ -72,8 +80,8 @@ class Analyzer:
         face: str | int = "largest",
         device: str = "auto",
     ) -> None:
-        if not 0 < frame_rate <= 120:
-            raise ValueError(f"frame_rate must be above 0 and at most 120, got {frame_rate}")
+        if not SLOWEST <= frame_rate <= FASTEST:
+            raise ValueError(f"frame_rate must be {SLOWEST} to {FASTEST}, got {frame_rate}")
         if face != "largest" and not isinstance(face, int):
             raise ValueError(f"face must be 'largest' or a person's number, got {face!r}")
         self.bundle: Bundle = load_bundle(bundle)
@@ -118,7 +126,7 @@ class Analyzer:
         report = progress or (lambda stage, done, total: None)
         media = probe(path)
         speech, faces, warnings = self._read_streams(media, report)
-        duration = true_duration(media, max(speech.duration, faces.end), warnings.append)
+        duration = true_duration(media, speech.duration, faces.end, warnings.append)
         windows = make_windows(duration, speech.spans, speech.words)
         segments = self._predict(media, windows, speech, faces, warnings.append)
         coverage = measure_coverage(0.0, duration, speech.by_modality(), faces)
@@ -134,7 +142,7 @@ class Analyzer:
         return self._analysis(
             segments,
             warnings,
-            path=media.path,
+            path=printable(media.path),
             duration=duration,
             face_labels=self.bundle.part_labels.get("face", ()),
             coverage=coverage,
@@ -162,12 +170,13 @@ class Analyzer:
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            raise MediaError(f"{path}: no such file; check the spelling and the folder") from None
+            name = printable(path)
+            raise MediaError(f"{name}: no such file; check the spelling and the folder") from None
         except (OSError, UnicodeDecodeError) as error:
             raise MediaError(
-                f"{path}: expected a text file in UTF-8 ({error}); save it again as UTF-8"
+                f"{printable(path)}: expected a text file in UTF-8 ({error}); save it again as UTF-8"
             ) from None
-        return replace(self.analyze_text(text), path=str(path))
+        return replace(self.analyze_text(text), path=printable(path))
 
     def _read_streams(
         self, media: Media, report: Progress
@@ -212,12 +221,19 @@ class Analyzer:
         if self.bundle.face is None:
             return faces
         classifier = FrameClassifier(self.bundle.face, self.device)
-        for frame in iter_frames(media.path, self.frame_rate, warn=warn):
+        last, ends = 0.0, [0.0]
+        for frame in iter_frames(media.path, self.frame_rate, warn=warn, ended=ends.append):
             classifier.add(frame)
-            report("watch", frame.time, media.duration)
-        faces = classifier.finish(1 / self.frame_rate)
+            last = frame.time
+            report("watch", last, media.duration)
+        # The last sampled frame is shown until the next sampling time or the end of the video.
+        faces = classifier.finish(min(1 / self.frame_rate, max(ends[-1] - last, SHORTEST)))
         if not faces.rows:
             warn("no frame of the video track can be decoded")
+        numbers = [track.id for track in faces.tracks]
+        if numbers and self.face != "largest" and self.face not in numbers:
+            known = ", ".join(map(str, numbers))
+            warn(f"there is no face number {self.face} in this recording; it has {known}")
         for note in describe_absences(faces):
             warn(note)
         return faces
@@ -235,33 +251,37 @@ class Analyzer:
         if self.bundle.voice is not None and any(window.spoken for window in windows):
             # The windows depend on the words, so the sound has to be decoded a second time.
             spans = voice_spans(windows, speech.duration)
-            voices = self.predictor.predict_voices(cut_sound(iter_audio(media.path), spans))
+            again = iter_audio(media.path, warn=lambda _: None)  # it was warned of before
+            voices = self.predictor.predict_voices(cut_sound(again, spans))
         words = self._predict_words(windows, speech.language, warn)
-        parts = [faces.choose(window.start, window.end, self.face) for window in windows]
-        evidence: list[dict[str, Prediction]] = []
-        for number, part in enumerate(parts):
-            face = face_prediction(*part) if part else None
-            found = {"face": face, "voice": voices.get(number), "text": words.get(number)}
-            evidence.append({name: value for name, value in found.items() if value is not None})
         spoken = speech.by_modality()
-        segments = []
-        for number, joint in enumerate(self.predictor.fuse(evidence)):
-            window, part = windows[number], parts[number]
+        evidence: list[dict[str, Prediction]] = []
+        tracks, coverages = [], []
+        for number, window in enumerate(windows):
+            part = faces.choose(window.start, window.end, self.face)
             track = part.track if part else None
             coverage = measure_coverage(window.start, window.end, spoken, faces, track)
             if number not in words:
                 coverage["text"] = 0.0
-            segments.append(
-                self.predictor.segment(window, track, evidence[number], joint, coverage)
-            )
-        return segments
+            face = face_prediction(*part, coverage["face"]) if part else None
+            found = {"face": face, "voice": voices.get(number), "text": words.get(number)}
+            evidence.append({name: value for name, value in found.items() if value is not None})
+            tracks.append(track)
+            coverages.append(coverage)
+        joint = self.predictor.fuse(evidence)
+        rows = zip(windows, tracks, evidence, joint, coverages, strict=True)
+        return [self.predictor.segment(*row) for row in rows]
 
     def _predict_words(
         self, windows: Sequence[Window], language: str | None, warn: Warn
     ) -> dict[int, Prediction]:
         if self.bundle.text is None:
             return {}
-        return self.predictor.predict_texts(select_texts(self.bundle.text, windows, language, warn))
+        texts = select_texts(self.bundle.text, windows, language, warn)
+        return {
+            number: words._replace(quality=confidence_of(windows[number]))
+            for number, words in self.predictor.predict_texts(texts).items()
+        }
 
     def _analysis(
         self, segments: Sequence[Segment], warnings: Sequence[str], **fields: Any

@@ -5,6 +5,9 @@ folder release and FER+ use three orders.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
 
 MODALITIES = ("face", "voice", "text")
 
@@ -31,6 +34,7 @@ FER2013_NAMES = {
 # The labels of the default bundle.
 OPEN7 = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
+NEUTRAL = "neutral"
 PLEASANT = {"happiness"}
 UNPLEASANT = {"sadness", "anger", "disgust", "fear", "contempt"}
 
@@ -146,3 +150,30 @@ def fold_scores(
     for label, score in scores.items():
         folded[mapping[label]] += score
     return folded
+
+
+def strongest(scores: Mapping[str, float]) -> str | None:
+    """Return the label with the highest score, the first of equals; None without scores."""
+    return max(scores, key=scores.__getitem__) if scores else None
+
+
+def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of score dictionaries with the same labels."""
+    return {label: sum(row[label] for row in rows) / len(rows) for label in rows[0]}
+
+
+def valence_of(scores: Mapping[str, float] | None) -> float | None:
+    """Return the probability of pleasant labels less that of unpleasant ones; None without scores."""
+    if not scores:
+        return None
+    signs = {**dict.fromkeys(PLEASANT, 1), **dict.fromkeys(UNPLEASANT, -1)}
+    return sum(signs.get(label, 0) * score for label, score in scores.items())
+
+
+def rounded(value: Any) -> Any:
+    """Round all floats to four decimals, which are the same on every machine; tuples become lists."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return round(float(value), 4) if isinstance(value, float | numpy.floating) else value

@@ -12,13 +12,20 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from multimodal_fer.labels import PLEASANT, UNPLEASANT
+from multimodal_fer.labels import NEUTRAL, PLEASANT, UNPLEASANT, rounded, strongest, valence_of
 
 SAMPLE_RATE = 16_000  # Hz, mono, for speech recognition and voice features alike
 Waveform = NDArray[numpy.float32]
 Span = tuple[float, float]
 
 SCHEMA = 1  # of Analysis.to_dict; raised when older readers would misread new records
+
+# Of a segment's record, in order.
+SEGMENT_FIELDS = (
+    *("start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict", "scores"),
+    *("attention", "coverage", "by_modality", "valence", "valences", "expressiveness"),
+    *("fine", "text_valence"),
+)
 
 Scores = dict[str, float]
 Image = NDArray[numpy.uint8]
@@ -39,23 +46,16 @@ class Media:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """The detections in one frame: boxes (N, 4) float32 and confidences (N,) float32 in 0..1.
-
-    `landmarks` (N, 5, 2) float32 are the person's right and left eye, the tip of the nose, the right and left
-    corner of the mouth, in pixels.
-    """
+    """The detections in one frame: boxes (N, 4), confidences (N,) in 0..1, landmarks (N, 5, 2); all float32."""
 
     boxes: NDArray[numpy.float32]
     confidences: NDArray[numpy.float32]
-    landmarks: NDArray[numpy.float32]
+    landmarks: NDArray[numpy.float32]  # person's right and left eye, nose, right and left of mouth
 
     def __post_init__(self) -> None:
-        count = len(self.confidences)
-        if self.boxes.shape != (count, 4) or self.landmarks.shape != (count, 5, 2):
-            raise ValueError(
-                f"boxes must be (N, 4) and landmarks (N, 5, 2) with N confidences; "
-                f"got {self.boxes.shape}, {self.landmarks.shape} and {self.confidences.shape}"
-            )
+        count, boxes, points = len(self.confidences), self.boxes.shape, self.landmarks.shape
+        if (boxes, points) != ((count, 4), (count, 5, 2)):
+            raise ValueError(f"boxes must be (N, 4), landmarks (N, 5, 2); got {boxes}, {points}")
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,16 @@ class FaceTrack:
     times: list[float] = field(default_factory=list)
     boxes: list[list[float]] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
-    # Of each row, (D,) float16; not stored in records.
-    embeddings: list[NDArray[numpy.float16]] = field(default_factory=list, repr=False)
+    quality: list[float] = field(default_factory=list, repr=False)  # 0..1; not stored in records
 
     def to_dict(self) -> dict[str, Any]:
         """Return columns of equal length; scores are rows over the face network's labels."""
         return {
             "id": self.id,
-            "times": _rounded(self.times),
+            "times": rounded(self.times),
             "boxes": [[round(value, 1) for value in box] for box in self.boxes],
             "emotion": [strongest(scores) for scores in self.scores],
-            "scores": [_rounded(list(row.values())) for row in self.scores],
+            "scores": [rounded(list(row.values())) for row in self.scores],
         }
 
 
@@ -120,7 +119,7 @@ class Transcript:
 
     def to_dict(self) -> dict[str, Any]:
         words = [asdict(word) for word in self.words]
-        return {"language": self.language, "model": self.model, "words": _rounded(words)}
+        return {"language": self.language, "model": self.model, "words": rounded(words)}
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,9 @@ class Segment:
     `by_modality` holds each modality's own scores, None if it was not available. `attention` holds the
     weight of each modality, and sums to 1 if there are scores. `coverage` holds the share of the window
     in which each modality was available. `spoken` is true if speech was detected, with or without words.
+    `fine` holds the fine labels that the words express, such as gratitude or curiosity, with their
+    probabilities, the most probable first; it is empty if none is probable enough. `text_valence` is how
+    pleasant the words are, from -1 to 1; None without words.
     """
 
     start: float
@@ -143,11 +145,41 @@ class Segment:
     coverage: Scores
     by_modality: dict[str, Scores | None]
     spoken: bool = False
+    fine: Scores = field(default_factory=dict)
+    text_valence: float | None = None
 
     @property
     def seconds(self) -> float:
         """Return its duration, at least 1 ms, as its weight in means."""
         return max(self.end - self.start, 1e-3)
+
+    @property
+    def valences(self) -> dict[str, float | None]:
+        """Return how pleasant each modality is, from -1 to 1; None if it was not available.
+
+        That of face and voice, and of words without `text_valence`, is the probability of the pleasant
+        labels less that of the unpleasant ones.
+        """
+        found = {name: valence_of(scores) for name, scores in self.by_modality.items()}
+        return found if self.text_valence is None else found | {"text": self.text_valence}
+
+    @property
+    def valence(self) -> float | None:
+        """Return how pleasant the fused answer is, from -1 to 1; None without scores.
+
+        Words say more about valence than the bundle's labels hold (disappointment, gratitude), so the
+        difference of `text_valence` from the valence of the words' scores is added, times their attention.
+        """
+        joint, words = valence_of(self.scores), valence_of(self.by_modality.get("text"))
+        if joint is None or words is None or self.text_valence is None:
+            return joint
+        joint += self.attention.get("text", 0.0) * (self.text_valence - words)
+        return max(-1.0, min(1.0, joint))
+
+    @property
+    def expressiveness(self) -> float | None:
+        """Return the probability of any label but neutral; None without scores."""
+        return 1 - self.scores.get(NEUTRAL, 0.0) if self.scores else None
 
     @property
     def conflict(self) -> tuple[str, ...]:
@@ -174,21 +206,7 @@ class Segment:
                     raise ValueError(f"{name} scores must sum to 1; got {total} over {[*scores]}")
 
     def to_dict(self) -> dict[str, Any]:
-        record = {
-            "start": self.start,
-            "end": self.end,
-            "spoken": self.spoken,
-            "text": self.text,
-            "face_id": self.face_id,
-            "emotion": self.emotion,
-            "unsure": self.unsure,
-            "conflict": self.conflict,
-            "scores": self.scores,
-            "attention": self.attention,
-            "coverage": self.coverage,
-            "by_modality": self.by_modality,
-        }
-        return _rounded(record)
+        return rounded({name: getattr(self, name) for name in SEGMENT_FIELDS})
 
 
 @dataclass(frozen=True)
@@ -224,24 +242,36 @@ class Analysis:
         return {
             "schema": SCHEMA,
             "path": self.path,
-            "duration": _rounded(self.duration),
+            "duration": rounded(self.duration),
             "bundle": self.bundle,
             "labels": list(self.labels),
             "face_labels": list(self.face_labels),
             "emotion": self.emotion,
-            "scores": _rounded(self.scores),
+            "scores": rounded(self.scores),
             "unsure": self.unsure,
-            "coverage": _rounded(self.coverage),
+            "valence": rounded(self.valence),
+            "expressiveness": rounded(self.expressiveness),
+            "coverage": rounded(self.coverage),
             "segments": [segment.to_dict() for segment in self.segments],
             "faces": [track.to_dict() for track in self.faces],
             "frames": {
-                "times": _rounded([row.time for row in self.frames]),
+                "times": rounded([row.time for row in self.frames]),
                 "faces": [list(row.faces) for row in self.frames],
                 "reasons": [row.reason for row in self.frames],
             },
             "transcript": None if self.transcript is None else self.transcript.to_dict(),
             "warnings": list(self.warnings),
         }
+
+    @property
+    def valence(self) -> float | None:
+        """Return the mean valence of the segments, weighted by duration; None without scores."""
+        return _weighted(self.segments, "valence")
+
+    @property
+    def expressiveness(self) -> float | None:
+        """Return the mean expressiveness of the segments, weighted by duration; None without scores."""
+        return _weighted(self.segments, "expressiveness")
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Analysis":
@@ -282,10 +312,10 @@ class Analysis:
 
 
 def _segment_of(row: Mapping[str, Any]) -> Segment:
-    """Read one segment; in older records without `spoken` it follows from timed words or voice scores."""
+    """Read one segment; in older records, `spoken` follows from timed words or voice scores."""
     timed = row["end"] > row["start"]
     spoken = timed and bool(row["text"] or row["by_modality"].get("voice"))
-    row = {"spoken": spoken, **row}
+    row = {"spoken": spoken, "fine": {}, "text_valence": None, **row}
     return Segment(**{name: row[name] for name in Segment.__dataclass_fields__})
 
 
@@ -299,28 +329,16 @@ def overall(segments: Sequence[Segment]) -> Scores:
     }
 
 
-def strongest(scores: Mapping[str, float]) -> str | None:
-    """Return the label with the highest score, the first of equals; None without scores."""
-    return max(scores, key=scores.__getitem__) if scores else None
-
-
-def _rounded(value: Any) -> Any:
-    """Round all floats to four decimals, which are the same on every machine; tuples become lists."""
-    if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return round(float(value), 4) if isinstance(value, float | numpy.floating) else value
+def _weighted(segments: Sequence[Segment], name: str) -> float | None:
+    """Return the mean of a property over the segments that have it, weighted by duration."""
+    scored = [segment for segment in segments if getattr(segment, name) is not None]
+    total = sum(segment.seconds for segment in scored)
+    return sum(one.seconds * getattr(one, name) for one in scored) / total if scored else None
 
 
 def _check_span(start: float, end: float, what: str) -> None:
     if not (math.isfinite(start) and math.isfinite(end) and 0 <= start <= end):
         raise ValueError(f"a {what} needs 0 <= start <= end in seconds; got {start} to {end}")
-
-
-def mean_scores(rows: Sequence[Scores]) -> Scores:
-    """Return the mean of score dictionaries with the same labels."""
-    return {label: sum(row[label] for row in rows) / len(rows) for label in rows[0]}
 
 
 def verdict(segment: Segment) -> str:

@@ -44,12 +44,11 @@ def of_voice(result: dict[str, Any]) -> Figures:
 
 
 def of_fusion(result: dict[str, Any]) -> Figures:
-    whole = "face + voice + text"
     return {
-        f"{title} evidence of {whole}, paired by label": named(
-            result[kind][whole]["late attention"], ("accuracy", "uar")
+        f"{world} evidence of face + voice + text, paired by label": named(
+            result[world]["face+voice+text"]["late attention"], ("accuracy", "uar")
         )
-        for kind, title in (("corrupted", "worn"), ("clean", "clean"))  # titles of shipped configs
+        for world in ("realistic", "clean")
     }
 
 
@@ -87,9 +86,9 @@ SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
         ),
     ),
     "voice-open7-whisper": ("the tone of a voice", OPEN / "voice-open7-whisper.json", of_voice),
-    "text-open7-words": (
-        "English text",
-        OPEN / "text-open7-words.test.json",
+    "text-open7-minilm": (
+        "English text: emotions, fine labels, valence",
+        OPEN / "text-open7-minilm.test.json",
         of_protocols(
             {"goemotions-ekman": "GoEmotions test, Ekman", "isear": "ISEAR", "meld": "MELD dev"},
             "macro_f1",

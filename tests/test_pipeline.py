@@ -15,11 +15,12 @@ from multimodal_fer.types import SCHEMA
 
 KEYS = {
     "schema", "path", "duration", "bundle", "labels", "face_labels", "emotion", "scores", "unsure",
-    "coverage", "segments", "faces", "frames", "transcript", "warnings",
+    "valence", "expressiveness", "coverage", "segments", "faces", "frames", "transcript", "warnings",
 }  # fmt: skip
 SEGMENT_KEYS = {
     "start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict", "scores",
-    "attention", "coverage", "by_modality",
+    "attention", "coverage", "by_modality", "valence", "valences", "expressiveness", "fine",
+    "text_valence",
 }  # fmt: skip
 
 

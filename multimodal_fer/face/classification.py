@@ -12,6 +12,7 @@ from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.face.tracking import FaceTracker
 from multimodal_fer.layers.output import predictions_of
 from multimodal_fer.media.frames import Frame
+from multimodal_fer.media.quality import face_quality
 from multimodal_fer.types import FaceTrack, FrameRow, Image
 
 CROPS_AT_ONCE = 16  # faces classified together; more gains nothing on a CPU
@@ -88,8 +89,9 @@ class FrameClassifier:
         for box, points, track in zip(faces.boxes, faces.landmarks, tracks, strict=True):
             track.times.append(frame.time)
             track.boxes.append(box.tolist())
-            size = self.model.config.input_size
-            self.crops.append(crop_face(frame.image, box, size, points))
+            crop = crop_face(frame.image, box, self.model.config.input_size, points)
+            track.quality.append(face_quality(crop))
+            self.crops.append(crop)
             self.waiting.append(track)
         if len(self.crops) >= CROPS_AT_ONCE:
             self._classify()
@@ -102,7 +104,6 @@ class FrameClassifier:
             predictions = predictions_of(self.model(crops), self.model.config)
         for track, prediction in zip(self.waiting, predictions, strict=True):
             track.scores.append(prediction.scores)
-            track.embeddings.append(prediction.embedding.astype(numpy.float16))
         self.crops, self.waiting = [], []
 
     def finish(self, interval: float) -> FaceTracks:

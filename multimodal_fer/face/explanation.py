@@ -150,7 +150,7 @@ class _Core(nn.Module):
         """Resize a map of the network's input to the crop, (B, H, H); a rim that is cut off gets zeros."""
         side, used = self.crops_BHW.shape[-1], self.input_BCSS.shape[-1]
         rim = 0
-        if used not in (side, self.model.config.input_size):
+        if used != side and used < self.model.config.input_size:
             rim = round(side * (1 - used / self.model.config.input_size) / 2)
         inside = (side - 2 * rim, side - 2 * rim)
         map_B1hw = functional.interpolate(map_B1hw, inside, mode="bilinear", align_corners=False)

@@ -22,21 +22,24 @@ class FaceTracker:
 
     def __init__(self) -> None:
         self._tracks: list[FaceTrack] = []
+        self._recent: list[FaceTrack] = []  # those that may continue
 
     def update(self, time: float, faces: Faces) -> list[FaceTrack]:
         """Return the track of each face, in the order of `faces`; the caller adds the rows."""
         found: dict[int, FaceTrack] = {}
+        self._recent = [track for track in self._recent if time - track.times[-1] <= MAX_ABSENCE]
         # People who are present come first: a face must not continue a track that ended long ago.
         for limit, compare, enough in (
             (IN_VIEW, box_overlaps, MIN_OVERLAP),
             (IN_VIEW, _nearness, MIN_NEARNESS),
             (MAX_ABSENCE, _nearness, MIN_NEARNESS),
         ):
+            taken = {id(track) for track in found.values()}
             free = [number for number in range(len(faces.boxes)) if number not in found]
             tracks = [
                 track
-                for track in self._tracks
-                if time - track.times[-1] <= limit and track not in found.values()
+                for track in self._recent
+                if time - track.times[-1] <= limit and id(track) not in taken
             ]
             if free and tracks:
                 last = numpy.array([track.boxes[-1] for track in tracks], numpy.float32)
@@ -47,6 +50,7 @@ class FaceTracker:
     def _new_track(self) -> FaceTrack:
         track = FaceTrack(id=len(self._tracks))
         self._tracks.append(track)
+        self._recent.append(track)
         return track
 
     def finish(self, frames: int) -> list[FaceTrack]:

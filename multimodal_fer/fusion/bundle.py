@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.fusion.late_attention import LateAttention
 from multimodal_fer.text.network import Reader
+from multimodal_fer.text.sentences.reader import SentenceReader
 from multimodal_fer.voice.network import SpeechNetwork
 from multimodal_fer.voice.whisper_encoder import WhisperVoice
 
@@ -20,7 +21,7 @@ class Bundle:
     unsure_below: float  # calibrated probability below which a prediction is marked as unsure
     face: FaceNetwork | None = None
     voice: SpeechNetwork | WhisperVoice | None = None
-    text: Reader | None = None
+    text: Reader | SentenceReader | None = None
     fusion: LateAttention | None = None
 
     @property

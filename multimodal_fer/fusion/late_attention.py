@@ -1,7 +1,6 @@
-"""Late attention: fuse the embeddings and scores of the face, voice and text networks.
+"""Late attention: weigh what the face, voice and text networks say, and add it up.
 
-Shapes: B samples, M modalities in the order of `MODALITIES`, D embedding of a part, W hidden width,
-K labels of the fusion, L labels of a part.
+Shapes: B samples, M modalities in the order of `MODALITIES`, K labels of the fusion, L labels of a part.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,35 +10,44 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from multimodal_fer.labels import MODALITIES, OPEN7, map_labels
+from multimodal_fer.labels import MODALITIES, NEUTRAL, OPEN7, map_labels
 
 SMALLEST = 1e-6  # lower bound of probabilities whose logarithm is taken
+LEAST_FREQUENCY = 0.005  # of a label that a part hardly ever gives
+START_RELIABILITY = 3.0  # logits before training: 95 % reliable,
+START_RESTRAINT = -2.0  # 12 % restrained,
+START_SLOPE = 0.5  # and a little less reliable if the quality is low
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Sizes and labels of the parts, and the shape of their fusion; stored as `config.json`."""
+    """The labels of the parts and of their fusion, and its prior; stored as `config.json`."""
 
     labels: tuple[str, ...] = OPEN7
-    embeddings: dict[str, int] = field(default_factory=dict)  # D of each modality's part
-    # Names of each part's scores.
+    # Names of each part's scores, by modality.
     part_labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not used
-    width: int = 64
-    dropout: float = 0.1
+    # How often each part gives each of the fusion's labels, its mean scores; equal shares if missing.
+    frequencies: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    prior: tuple[float, ...] = ()  # expected shares of the labels; () means equal shares
     temperature: float = 1.0  # divides the logits; fitted on validation data
     pattern_temperatures: dict[str, float] = field(
         default_factory=dict
     )  # by pattern, such as "face+text"
 
     def __post_init__(self) -> None:
-        for name in self.embeddings:
-            labels = self.part_labels.get(name)
+        for name, labels in self.part_labels.items():
             if not isinstance(labels, list | tuple) or not all(isinstance(x, str) for x in labels):
                 raise ValueError(
                     f"part_labels must name the labels of the part {name}, found {labels!r}; "
                     "train and export the fusion again with this version"
+                )
+        for what, shares in {"prior": self.prior, **self.frequencies}.items():
+            if not _are_shares(shares, len(self.labels)):
+                raise ValueError(
+                    f"{what} must hold a positive share for each of {len(self.labels)} labels, with the "
+                    f"sum 1, or nothing; found {shares!r}"
                 )
         known = {pattern_name(names) for names in _patterns(self.modalities)}
         for pattern, value in self.pattern_temperatures.items():
@@ -53,37 +61,47 @@ class FusionConfig:
     @property
     def modalities(self) -> tuple[str, ...]:
         """Return the modalities that are fused, in the order of `MODALITIES`."""
-        return tuple(name for name in MODALITIES if name in self.embeddings)
+        return tuple(name for name in MODALITIES if name in self.part_labels)
 
 
 class Evidence(NamedTuple):
-    """The outputs of one part for B samples; rows of absent samples may hold any finite value."""
+    """The output of one part for B samples; rows of absent samples may hold any finite value."""
 
-    embedding: Tensor  # (B, D)
     log_scores: Tensor  # (B, L), logarithms of calibrated probabilities
+    quality: (
+        Tensor  # (B,), from 0 (nothing can be recognised) to 1, see `multimodal_fer.media.quality`
+    )
 
 
 class Fused(NamedTuple):
     """The outputs of the fusion."""
 
     logits: Tensor  # (B, K)
-    attention: Tensor  # (B, M), sums to 1 over the present modalities with evidence
-    own_logits: Tensor  # (B, M, K), of each modality by its own head
+    attention: Tensor  # (B, M), sums to 1 over the present modalities
 
 
 class LateAttention(nn.Module):
-    """Turn each modality into evidence for the labels, weight it, and add it up.
+    """Fuse calibrated scores by Bayes' rule, each modality weighted by its reliability.
 
-    A modality's evidence is a vector over the labels: its log-probabilities, corrected from its
-    embedding, times a gate for its reliability. If all gates are one, the sum over the present modalities
-    is the product rule of independent experts (Kittler et al. 1998, section 2). It is divided by a learnt
-    power of their number, which moves it towards their geometric mean.
+    A part's probabilities, divided by how often it gives each label, are likelihood ratios: how much more
+    probable the observation is if the person expresses a label. Three things can happen, and the fusion
+    learns how often: the modality shows what the person expresses; it is *restrained*, that is neutral
+    whatever the person expresses (words of an angry answer are often factual); or it is *unreliable* and
+    tells nothing. So the likelihood of label y is
 
-    The attention to a modality is the norm of its evidence, as a share of all norms. A softmax of scores
-    (Bahdanau et al. 2015, section 3.1) was uninformative: its weights stayed at a third each, because the
-    evidence can scale itself.
+        r ((1 - s) q(y) + s q(neutral)) + (1 - r)
 
-    In training each modality has a loss of its own, so that none relies on the others.
+    with the ratio q, the restraint s, and the reliability r, a sigmoid of the quality of the recording
+    (noise, blur, confidence of the words). This bounds what one modality can do: if it is surely wrong, the
+    others still decide, which the product rule of independent experts (Kittler et al. 1998, section 2)
+    does not allow. The logarithms are added to the logarithm of the prior, divided by a learnt power of
+    the number of modalities, since modalities of one person depend on each other.
+
+    The attention to a modality is its share in the answer: the norm of the change of the logits if it is
+    left out, as a share of all these norms.
+
+    Embeddings are not used: they did not improve the likelihood of held-out samples, and networks that
+    were trained apart (folds, other corpora) stay exchangeable.
     """
 
     config: FusionConfig
@@ -93,68 +111,48 @@ class LateAttention(nn.Module):
         super().__init__()
         self.config = config
         self.modalities = config.modalities
-        count = len(config.labels)
-        self.projections = nn.ModuleDict(
-            {
-                name: nn.Sequential(
-                    nn.Dropout(config.dropout),
-                    nn.Linear(
-                        config.embeddings[name] + len(config.part_labels[name]), config.width
-                    ),
-                    nn.LayerNorm(config.width),
-                    nn.GELU(),
-                    nn.Dropout(config.dropout),
-                )
-                for name in self.modalities
-            }
-        )
-        self.shortcuts = nn.ModuleDict(
-            {name: nn.Linear(len(config.part_labels[name]), count) for name in self.modalities}
-        )
-        self.corrections = nn.ModuleDict(
-            {name: nn.Linear(config.width, count) for name in self.modalities}
-        )
-        self.gates = nn.ModuleDict({name: nn.Linear(config.width, 1) for name in self.modalities})
-        self.power = nn.Parameter(torch.tensor(0.0))
-        self.prior = nn.Parameter(torch.zeros(count))
+        count = len(self.modalities)
+        self.reliability = nn.Parameter(torch.full((count,), START_RELIABILITY))
+        self.slope = nn.Parameter(torch.full((count,), START_SLOPE))  # of the quality
+        self.restraint = nn.Parameter(torch.full((count,), START_RESTRAINT))
+        self.sharpness = nn.Parameter(torch.zeros(count))  # logarithm of a power of the scores
+        self.power = nn.Parameter(torch.tensor(0.0))  # of the number of modalities
+        self.correction = nn.Parameter(torch.zeros(count, len(config.labels)))  # of log frequencies
         # Buffers that follow from the config are not stored with the weights.
         self.register_buffer("temperatures", self._temperature_of_patterns(), persistent=False)
+        self.register_buffer("log_prior", _log_shares(config, config.prior), persistent=False)
         for name in self.modalities:
+            frequency_K = _log_shares(config, config.frequencies.get(name, ()))
+            self.register_buffer(f"frequency_{name}", frequency_K, persistent=False)
             folding_LK = _folding_matrix(config.part_labels[name], config.labels)
             self.register_buffer(f"folding_{name}", folding_LK, persistent=False)
-        self._start_as_product_rule()
 
-    @torch.no_grad()
-    def _start_as_product_rule(self) -> None:
-        for name in self.modalities:
-            nn.init.eye_(self.shortcuts[name].weight)  # type: ignore[arg-type]
-            for layer in (self.corrections[name], self.gates[name]):
-                nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-            nn.init.zeros_(self.shortcuts[name].bias)  # type: ignore[arg-type]
+    def forward(
+        self, evidence: Mapping[str, Evidence], present_BM: Tensor, log_prior: Tensor | None = None
+    ) -> Fused:
+        """Fuse the present modalities; a sample without any gets the prior.
 
-    def forward(self, evidence: Mapping[str, Evidence], present_BM: Tensor) -> Fused:
-        """Fuse the present modalities; a sample without any gets the prior."""
-        both = [self._own_evidence(name, evidence[name]) for name in self.modalities]
-        own_BMK = torch.stack([own_BK for own_BK, _ in both], dim=1)
-        gates_BM = torch.cat([gate_B1 for _, gate_B1 in both], dim=1)
-        present_BM = present_BM.to(own_BMK.dtype)
-        centred_BMK = own_BMK - own_BMK.mean(2, keepdim=True)
-        evidence_BMK = centred_BMK * (gates_BM * present_BM).unsqueeze(2)
-        size_BM = evidence_BMK.detach().norm(dim=2)
+        `log_prior` (K,) or (B, K) replaces that of the config.
+        """
+        present_BM = present_BM.to(self.correction.dtype)
+        evidence_BMK = torch.stack(
+            [self._log_likelihood(name, evidence[name]) for name in self.modalities], dim=1
+        )
+        evidence_BMK = evidence_BMK * present_BM.unsqueeze(2)
+        size_BM = evidence_BMK.detach().norm(dim=2) + SMALLEST * present_BM
         attention_BM = size_BM / size_BM.sum(1, keepdim=True).clamp(min=SMALLEST)
         count_B1 = present_BM.sum(1, keepdim=True).clamp(min=1)
-        logits_BK = self.prior + evidence_BMK.sum(1) / count_B1**self.power
-        return Fused(logits_BK, attention_BM, own_BMK)
+        prior = self.log_prior if log_prior is None else log_prior
+        return Fused(prior + evidence_BMK.sum(1) / count_B1**self.power, attention_BM)
 
     def predict(
         self, evidence: Mapping[str, Evidence], present_BM: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return calibrated probabilities (B, K) and the attention (B, M).
 
-        If one modality alone is present, its own probabilities are returned, summed by label name: to
-        them the network could only add its prior and the corruptions of its training. A part with labels
-        that the fusion lacks always passes through the network.
+        If one modality alone is present, its own probabilities are returned, summed by label name: the
+        network could only add its prior. If all present modalities have the same strongest label, its
+        probability is at least the largest of theirs.
         """
         fused = self(evidence, present_BM)
         present_BM = present_BM.to(fused.logits.dtype)
@@ -162,18 +160,40 @@ class LateAttention(nn.Module):
         pattern_B = (present_BM.long() * powers_M).sum(1)
         joint_BK = (fused.logits / self.temperatures[pattern_B].unsqueeze(1)).softmax(1)
         own_BMK = torch.stack(
-            [
-                evidence[name].log_scores.exp() @ getattr(self, f"folding_{name}")
-                for name in self.modalities
-            ],
-            dim=1,
+            [self.own_scores(name, evidence[name]) for name in self.modalities], dim=1
         )
+        joint_BK = _keep_agreement(joint_BK, own_BMK, present_BM)
         alone_BK = (own_BMK * present_BM.unsqueeze(2)).sum(1)
-        total_B1 = alone_BK.sum(1, keepdim=True)
-        is_alone_B1 = (present_BM.sum(1, keepdim=True) == 1) & (total_B1 > 0)
-        scores_BK = torch.where(is_alone_B1, alone_BK / total_B1.clamp(min=SMALLEST), joint_BK)
-        attention_BM = torch.where(is_alone_B1, present_BM, fused.attention)
-        return scores_BK, attention_BM
+        is_alone_B1 = present_BM.sum(1, keepdim=True) == 1
+        return torch.where(is_alone_B1, alone_BK, joint_BK), fused.attention
+
+    def own_scores(self, name: str, part: Evidence) -> Tensor:
+        """Return a part's probabilities over the fusion's labels (B, K).
+
+        Scores are summed by label name; labels that the fusion lacks are left out.
+        """
+        folded_BK = part.log_scores.exp() @ getattr(self, f"folding_{name}")
+        return folded_BK / folded_BK.sum(1, keepdim=True).clamp(min=SMALLEST)
+
+    def _log_likelihood(self, name: str, part: Evidence) -> Tensor:
+        """Return the logarithm of the likelihood of each label (B, K), with the mean zero."""
+        number = self.modalities.index(name)
+        scores_BK = self.own_scores(name, part)
+        sharp_BK = (log_of(scores_BK) * self.sharpness[number].exp()).softmax(1)
+        frequency_K = getattr(self, f"frequency_{name}") + self.correction[number]
+        ratio_BK = sharp_BK / frequency_K.softmax(0)
+        known_K = getattr(self, f"folding_{name}").sum(0) > 0
+        ratio_BK = torch.where(
+            known_K, ratio_BK, torch.ones_like(ratio_BK)
+        )  # the part lacks the label
+        if NEUTRAL in self.config.labels:
+            neutral_B1 = ratio_BK[:, self.config.labels.index(NEUTRAL)].unsqueeze(1)
+            ratio_BK = torch.lerp(ratio_BK, neutral_B1, self.restraint[number].sigmoid())
+        slope = functional.softplus(self.slope[number])
+        reliability_B = (self.reliability[number] - slope * (1 - part.quality)).sigmoid()
+        reliability_B1 = reliability_B.unsqueeze(1)
+        log_BK = (reliability_B1 * ratio_BK + 1 - reliability_B1).log()
+        return log_BK - log_BK.mean(1, keepdim=True)
 
     def _temperature_of_patterns(self) -> Tensor:
         """Return the temperature of each pattern of present modalities, by its bits (2 ** M,)."""
@@ -185,14 +205,30 @@ class LateAttention(nn.Module):
                 temperatures[bits] = own
         return temperatures
 
-    def _own_evidence(self, name: str, part: Evidence) -> tuple[Tensor, Tensor]:
-        """Return one modality's own logits (B, K) and its gate (B, 1)."""
-        embedding_BD = part.embedding
-        if name in self.config.scores_only:
-            embedding_BD = torch.zeros_like(embedding_BD)
-        joint_BW = self.projections[name](torch.cat([embedding_BD, part.log_scores], dim=1))
-        own_BK = self.shortcuts[name](part.log_scores) + self.corrections[name](joint_BW)
-        return own_BK, self.gates[name](joint_BW).exp()
+
+def _keep_agreement(joint_BK: Tensor, own_BMK: Tensor, present_BM: Tensor) -> Tensor:
+    """Raise the label that all present modalities agree on to the largest of their probabilities."""
+    hidden_BM1 = (present_BM == 0).unsqueeze(2)
+    top_BK = own_BMK.masked_fill(hidden_BM1, 0).amax(1)
+    is_best_BMK = (own_BMK >= own_BMK.amax(2, keepdim=True)) | hidden_BM1
+    agreed_BK = is_best_BMK.all(1) & (present_BM.sum(1, keepdim=True) > 0)
+    short_BK = agreed_BK & (joint_BK < top_BK)
+    raised_B1 = (top_BK * short_BK).sum(1, keepdim=True)
+    others_BK = joint_BK * ~short_BK
+    scale_B1 = (1 - raised_B1) / others_BK.sum(1, keepdim=True).clamp(min=SMALLEST)
+    changed_B1 = short_BK.sum(1, keepdim=True) == 1
+    return torch.where(changed_B1, top_BK * short_BK + others_BK * scale_B1, joint_BK)
+
+
+def _are_shares(prior: Sequence[float], count: int) -> bool:
+    if not isinstance(prior, list | tuple):
+        return False
+    numbers = [x for x in prior if isinstance(x, int | float) and not isinstance(x, bool) and x > 0]
+    return not prior or (len(prior) == len(numbers) == count and abs(sum(numbers) - 1) < 1e-3)
+
+
+def _log_shares(config: FusionConfig, shares: Sequence[float]) -> Tensor:
+    return torch.tensor(shares or [1 / len(config.labels)] * len(config.labels)).log()
 
 
 def pattern_name(modalities: Iterable[str]) -> str:
@@ -210,21 +246,23 @@ def _patterns(modalities: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _folding_matrix(own: Sequence[str], labels: Sequence[str]) -> Tensor:
-    """Return the matrix (L, K) that sums a part's scores by label name; zeros if a label is unknown."""
-    try:
-        mapping = map_labels(own, labels)
-    except KeyError:
-        return torch.zeros(len(own), len(labels))
-    return fold_labels(torch.eye(len(own)), own, labels, mapping)
+    """Return the matrix (L, K) that sums a part's scores by label name; a zero row if a label is unknown."""
+    matrix_LK = torch.zeros(len(own), len(labels))
+    for row, name in enumerate(own):
+        try:
+            matrix_LK[row] = fold_labels(torch.ones(1), [name], labels, map_labels([name], labels))
+        except KeyError:
+            continue
+    return matrix_LK
 
 
-def fusion_loss(fused: Fused, present_BM: Tensor, targets_B: Tensor, own_weight: float) -> Tensor:
-    """Return the fused cross-entropy plus `own_weight` times the mean one of the present modalities."""
-    joint = nn.functional.cross_entropy(fused.logits, targets_B)
-    own_BKM = fused.own_logits.transpose(1, 2)
-    targets_BM = targets_B[:, None].expand(-1, own_BKM.shape[2])
-    own_BM = nn.functional.cross_entropy(own_BKM, targets_BM, reduction="none")
-    return joint + own_weight * (own_BM * present_BM).sum() / present_BM.sum()
+def label_frequencies(
+    log_scores_NL: Tensor, own: Sequence[str], labels: Sequence[str]
+) -> tuple[float, ...]:
+    """Return how often a part gives each of the fusion's labels: its mean scores, by label name."""
+    shares_K = (log_scores_NL.double().exp() @ _folding_matrix(own, labels).double()).mean(0)
+    shares_K = (shares_K / shares_K.sum()).clamp(min=LEAST_FREQUENCY)
+    return tuple(round(share, 6) for share in (shares_K / shares_K.sum()).tolist())
 
 
 def log_of(scores: Tensor) -> Tensor:

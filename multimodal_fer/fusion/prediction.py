@@ -9,9 +9,10 @@ import torch
 
 from multimodal_fer.fusion.bundle import Bundle
 from multimodal_fer.fusion.late_attention import Evidence, LateAttention, log_of
-from multimodal_fer.labels import MODALITIES, fold_scores, map_labels
-from multimodal_fer.layers.output import Prediction, predictions_of
+from multimodal_fer.labels import MODALITIES, fold_scores, map_labels, mean_scores
+from multimodal_fer.layers.output import Output, Prediction, predictions_of
 from multimodal_fer.layers.sequences import pad
+from multimodal_fer.media.quality import voice_quality
 from multimodal_fer.types import (
     SAMPLE_RATE,
     FaceTrack,
@@ -20,12 +21,14 @@ from multimodal_fer.types import (
     Span,
     Waveform,
     Window,
-    mean_scores,
     strongest,
 )
+from multimodal_fer.voice.reference import LEAST_UTTERANCES, reference_of
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
 
 VOICES_AT_ONCE = 8  # waveforms classified together
 MIN_VOICE = 0.2  # seconds; shorter sound carries no emotion
+ENOUGH_COVERAGE = 0.5  # share of a window in which a face is visible, for its full quality
 
 
 class JointPrediction(NamedTuple):
@@ -46,32 +49,39 @@ class Predictor:
                 part.to(device)
 
     def predict_voices(self, sounds: Iterable[tuple[int, Waveform]]) -> dict[int, Prediction]:
-        """Return the prediction for each numbered waveform; empty without a voice network."""
+        """Return the prediction for each numbered waveform; empty without a voice network.
+
+        The waveforms are of one recording. If there are enough of them, a network that can do so judges
+        each against the mean of all, as voices differ more from each other than emotions do.
+        """
         network = self.bundle.voice
-        predictions: dict[int, Prediction] = {}
         if network is None:
-            return predictions
+            return {}
+        quality: dict[int, float] = {}
+        predictions: list[Prediction] = []
+        described: list[torch.Tensor] = []
         for batch in _batches(sounds, VOICES_AT_ONCE):
+            quality |= {number: voice_quality(waveform) for number, waveform in batch}
             padded_BN, lengths_B = pad([torch.from_numpy(waveform) for _, waveform in batch])
+            sound = padded_BN.to(self.device), lengths_B.to(self.device)
             with torch.inference_mode():
-                output = network(padded_BN.to(self.device), lengths_B.to(self.device))
-            rows = predictions_of(output, network.config)
-            predictions |= dict(zip((number for number, _ in batch), rows, strict=True))
-        return predictions
+                if isinstance(network, WhisperVoice):
+                    described.append(network.describe(network.extract_features(*sound)))
+                else:
+                    predictions += predictions_of(network(*sound), network.config)
+        if isinstance(network, WhisperVoice) and described:
+            with torch.inference_mode():
+                output = judge_person(network, torch.cat(described))
+            predictions = predictions_of(output, network.config)
+        rows = zip(quality.items(), predictions, strict=True)
+        return {number: row._replace(quality=clarity) for (number, clarity), row in rows}
 
     def predict_texts(self, texts: Mapping[int, str]) -> dict[int, Prediction]:
         """Return the prediction for each numbered text that has words."""
         reader = self.bundle.text
-        if reader is None:
-            return {}
-        readable = {
-            number: text for number, text in texts.items() if reader.vocabulary.encode(text)
-        }
-        if not readable:
-            return {}
-        with torch.inference_mode():
-            output = reader(list(readable.values()))
-        return dict(zip(readable, predictions_of(output, reader.network.config), strict=True))
+        found = reader.predict(list(texts.values())) if reader else [None] * len(texts)
+        pairs = zip(texts, found, strict=True)
+        return {number: prediction for number, prediction in pairs if prediction is not None}
 
     def fuse(self, windows: Sequence[Mapping[str, Prediction]]) -> list[JointPrediction]:
         """Fuse the predictions of each window, by modality; a window without any gets no scores."""
@@ -104,6 +114,7 @@ class Predictor:
         coverage: Scores,
     ) -> Segment:
         """Return the segment of one window."""
+        words = evidence.get("text")
         return Segment(
             start=window.start,
             end=window.end,
@@ -118,6 +129,8 @@ class Predictor:
                 name: evidence[name].scores if name in evidence else None for name in MODALITIES
             },
             spoken=window.spoken,
+            fine=(words and words.fine) or {},
+            text_valence=words and words.valence,
         )
 
     def is_unsure(self, scores: Scores) -> bool:
@@ -129,19 +142,37 @@ class Predictor:
     ) -> Evidence:
         """Return one row for each window, zeros if the modality is absent."""
         labels = fusion.config.part_labels[name]
-        embedding = torch.zeros(len(windows), fusion.config.embeddings[name])
         scores = torch.zeros(len(windows), len(labels))
+        quality = torch.zeros(len(windows))
         for row, window in enumerate(windows):
             if name in window:
-                embedding[row] = torch.from_numpy(window[name].embedding)
+                quality[row] = window[name].quality
                 scores[row] = torch.tensor([window[name].scores[label] for label in labels])
-        return Evidence(embedding.to(self.device), log_of(scores).to(self.device))
+        return Evidence(log_of(scores).to(self.device), quality.to(self.device))
 
 
-def face_prediction(track: FaceTrack, first: int, last: int) -> Prediction:
-    """Return the mean prediction over the rows `first` to `last` of a track, `last` excluded."""
-    embeddings = numpy.stack(track.embeddings[first:last]).astype(numpy.float32)
-    return Prediction(mean_scores(track.scores[first:last]), embeddings.mean(0))
+def judge_person(network: WhisperVoice, moments_UF: torch.Tensor) -> Output:
+    """Judge all utterances of one person, against each other if there are enough of them."""
+    output = network.judge(moments_UF)
+    if len(moments_UF) < LEAST_UTTERANCES:
+        return output
+    scores_UK = (output.logits / network.config.temperature).softmax(1)
+    return network.judge(moments_UF, reference_of(moments_UF, scores_UK))
+
+
+def face_prediction(track: FaceTrack, first: int, last: int, coverage: float = 1.0) -> Prediction:
+    """Return the mean prediction over the rows `first` to `last` of a track, `last` excluded.
+
+    Its quality is the mean sharpness, less if the face is visible in under `ENOUGH_COVERAGE` of the window.
+    """
+    sharpness = sum(track.quality[first:last]) / (last - first)
+    seen = min(1.0, coverage / ENOUGH_COVERAGE)
+    return Prediction(mean_scores(track.scores[first:last]), sharpness * seen)
+
+
+def confidence_of(window: Window) -> float:
+    """Return the quality of a window's words: the recogniser's confidence, 1 for written words."""
+    return 1.0 if window.confidence is None else window.confidence
 
 
 def mean_of(window: Mapping[str, Prediction], labels: Sequence[str]) -> JointPrediction:

@@ -1,8 +1,9 @@
 """Load, verify and save weights.
 
 A model is a folder: model.safetensors, config.json, golden.json (reference outputs) and, for networks of
-words, vocabulary.txt. A bundle is a config.json that pins such folders beside it. Loading executes nothing
-from the folder. Sizes in a config are compared with the file before memory is allocated.
+words, vocabulary.txt. Weights are in half precision; with `stored` = "int8-rows", matrices are in int8. A
+bundle is a config.json that pins such folders beside it. Loading executes nothing from the folder. Sizes in
+a config are compared with the file before memory is allocated.
 """
 
 import json
@@ -26,15 +27,19 @@ from multimodal_fer.hub.weights_folder import (
     REFERENCE,
     VOCABULARY,
     WEIGHTS,
+    load_vocabulary,
     part_folders,
     read_config,
     weights_file,
 )
 from multimodal_fer.labels import MODALITIES, map_labels
-from multimodal_fer.models import build
+from multimodal_fer.models import build, rounding
 from multimodal_fer.models.reference_outputs import reference_logits
 from multimodal_fer.models.shapes import tensor_shapes_of
 from multimodal_fer.text.network import Reader, WordNetwork
+from multimodal_fer.text.sentences.encoder import SentenceEncoder
+from multimodal_fer.text.sentences.reader import SentenceReader
+from multimodal_fer.text.sentences.word_pieces import WordPieces
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.utils.files import file_hash, write_json
 from multimodal_fer.utils.tensor_files import check_shapes, load_into
@@ -42,12 +47,12 @@ from multimodal_fer.utils.tensor_files import check_shapes, load_into
 DEFAULT_BUNDLE = "open7"
 LIMITS = {
     "temperature": (1e-3, 1e3),
+    "fine_temperature": (1e-3, 1e3),
     "input_size": (1, 1024),
     "padded_length": (1, 1024),
 }  # of settings
 KINDS = {"face": FaceNetwork, "fusion": LateAttention}  # required classes of parts
 GOLDEN_TOLERANCE = 1e-3  # of a logit; processors round sums differently
-STORED = torch.float16  # halves the files; figures in the cards are those of the rounded weights
 
 
 def load_bundle(
@@ -125,10 +130,11 @@ def _bundle_settings(
     unknown = sorted(set(parts) - {*MODALITIES, "fusion"})
     if unknown:
         raise WeightsError(f"{folder}: this version cannot use the parts {unknown}; update it")
-    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    named = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
+    named = named and 0 < len(labels) == len(set(labels))
     if not named or not _is_within(unsure_below, 0, 1):
         raise WeightsError(
-            f"{folder / CONFIG}: expected a list of labels and 'unsure_below' from 0 to 1; "
+            f"{folder / CONFIG}: expected a list of different labels and 'unsure_below' from 0 to 1; "
             "save the bundle again"
         )
     return tuple(labels), float(unsure_below), parts
@@ -152,19 +158,22 @@ def _load_part(beside: Path, modality: str, pinned: Mapping[str, Any]) -> Any:
     return network
 
 
-def load_reader(name: str | os.PathLike[str], revision: str | None = None) -> Reader:
+def load_reader(
+    name: str | os.PathLike[str], revision: str | None = None
+) -> Reader | SentenceReader:
     """Load a text network with its vocabulary; for arguments and errors see `load_bundle`."""
     folder = find_weights(name, revision)
     network = load_model(folder)
     try:
-        vocabulary = Vocabulary.load(weights_file(folder, VOCABULARY))
+        vocabulary = load_vocabulary(weights_file(folder, VOCABULARY))
     except DataError as error:
         raise WeightsError(str(error)) from None
-    if not isinstance(network, WordNetwork) or len(vocabulary) != network.config.vocabulary_size:
-        raise WeightsError(
-            f"{folder}: {VOCABULARY} does not fit the network; copy the folder again"
-        )
-    return Reader(network, vocabulary)
+    match network, vocabulary:
+        case WordNetwork(), Vocabulary() if len(vocabulary) == network.config.vocabulary_size:
+            return Reader(network, vocabulary)
+        case SentenceEncoder(), WordPieces() if len(vocabulary) == network.config.vocabulary_size:
+            return SentenceReader(network, vocabulary)
+    raise WeightsError(f"{folder}: {VOCABULARY} does not fit the network; copy the folder again")
 
 
 def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any:
@@ -180,10 +189,15 @@ def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any
         )
     model_name, settings = _model_settings(folder, config)
     path = weights_file(folder, WEIGHTS)
-    if (expected := tensor_shapes_of(model_name, settings)) is not None:
-        check_shapes(path, expected)  # before memory is allocated for either
+    rounded = config.get("stored") == rounding.ROUNDED
+    try:
+        shapes = tensor_shapes_of(model_name, settings)
+    except WeightsError as error:
+        raise WeightsError(f"{folder / CONFIG}: {error}") from None
+    if shapes is not None:  # before memory is allocated for either
+        check_shapes(path, rounding.rounded_shapes(shapes) if rounded else shapes)
     model = build(model_name, settings)
-    return load_into(model, path)
+    return load_into(model, path, rounding.restore_rows if rounded else None)
 
 
 def _model_settings(folder: Path, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -212,20 +226,25 @@ def save_model(
     name: str,
     model: Any,
     about: Mapping[str, Any],
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Vocabulary | WordPieces | None = None,
 ) -> None:
-    """Write weights, config and reference outputs; `about` (training, terms) goes into the config."""
+    """Write weights, config and reference outputs; `about` (training, terms) goes into the config.
+
+    The matrices of a sentence encoder are rounded to int8, other weights to half precision.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if vocabulary is not None:
         vocabulary.save(folder / VOCABULARY)
-    tensors = {
-        key: (value.to(STORED) if value.is_floating_point() else value).cpu().contiguous()
-        for key, value in model.state_dict().items()
-    }
-    save_file(tensors, folder / WEIGHTS)
+    rounded = isinstance(model, SentenceEncoder)
+    store = rounding.round_rows if rounded else rounding.in_half_precision
+    tensors = store({key: value.cpu() for key, value in model.state_dict().items()})
+    save_file({key: value.contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes it readable by its owner only
-    write_json(folder / CONFIG, {"model": name, "settings": asdict(model.config), **about})
+    stored = {"stored": rounding.ROUNDED} if rounded else {}
+    write_json(
+        folder / CONFIG, {"model": name, "settings": asdict(model.config), **stored, **about}
+    )
     write_json(folder / REFERENCE, {"logits": reference_logits(load_model(folder)).tolist()})
 
 
@@ -262,7 +281,7 @@ def verify(name: str | os.PathLike[str], revision: str | None = None) -> float:
     folder = find_weights(name, revision)
     config = read_config(folder)
     if "model" in config:
-        if config["model"] == "words":
+        if config["model"] in ("words", "sentences"):
             load_reader(folder)
         return verify_model(folder)
     load_bundle(folder)

@@ -63,7 +63,7 @@ def find_weights(name: str | os.PathLike[str], revision: str | None = None) -> P
     if repo and (folder := cached(repo, revision)):
         return folder
     # A mistyped path must not be sent to a hub.
-    if repo and not Path(repo).parent.is_dir():
+    if repo and not os.path.isdir(Path(repo).parent):
         return _fetch(name, repo, revision)
     raise WeightsError(
         f"weights {str(name)!r} not found; known: {', '.join(sorted(known_weights())) or 'none'}; "
@@ -104,7 +104,12 @@ def registered() -> dict[str, Pin]:
 
 def folder_here(name: str | os.PathLike[str]) -> Path | None:
     """Return a folder of weights on this machine by path or name; None if there is none."""
-    return next((place for place in _places_here(name) if (place / CONFIG).is_file()), None)
+    return next((place for place in _places_here(name) if _is_file(place / CONFIG)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Return true for a file; false for a name that the file system refuses, such as one of 300 letters."""
+    return os.path.isfile(path)
 
 
 def _places_here(name: str | os.PathLike[str]) -> list[Path]:

@@ -21,6 +21,7 @@ from multimodal_fer.errors import (
     OutputError,
     WeightsError,
 )
+from multimodal_fer.text.sentences.word_pieces import PAD, WordPieces
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.utils.tensor_files import tensor_shapes
 
@@ -121,7 +122,7 @@ def content_hash(hashes: Mapping[str, str]) -> str:
 def weights_file(folder: Path, name: str) -> Path:
     """Return the path of a file; raise unless it is a regular file in the folder and not too large."""
     path = folder / name
-    if path.is_symlink() and Path(os.path.realpath(path)).parent != folder.resolve():
+    if path.is_symlink() and not _stays_inside(path, folder):
         raise WeightsError(
             f"{path}: is a link that leads out of its folder; replace it by the file"
         )
@@ -132,6 +133,16 @@ def weights_file(folder: Path, name: str) -> Path:
             f"{path}: has {in_words(size)}, at most {in_words(largest(name))} are read; save it again"
         )
     return path
+
+
+def _stays_inside(path: Path, folder: Path) -> bool:
+    """Return true if a link leads into its folder, or from a hub's snapshot to the blobs beside it.
+
+    The cache of huggingface_hub is `REPOSITORY/snapshots/COMMIT/…` with links to `REPOSITORY/blobs`.
+    """
+    target, folder = Path(os.path.realpath(path)).parent, folder.resolve()
+    snapshots = (place for place in folder.parents if place.name == "snapshots")
+    return target == folder or any(target == place.parent / "blobs" for place in snapshots)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -194,10 +205,20 @@ def _content_problem(path: Path) -> str | None:
     if found := TURN.search(text):
         return f"names turns of IEMOCAP ({found[0]}…), which may not be published; remove them"
     if path.name == VOCABULARY:
-        Vocabulary.load(path)  # one word per line, each once: not a transcript
+        load_vocabulary(path)  # one word per line, each once: not a transcript
     if path.name == REFERENCE and set(json.loads(text)) != {"logits"}:
         raise ValueError("expected only logits")
     return None
+
+
+def load_vocabulary(path: Path) -> Vocabulary | WordPieces:
+    """Load a file of words or of word pieces, which its first line tells apart. Raises `DataError`."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            pieces = lines.readline().rstrip("\n") == PAD
+    except (OSError, ValueError):
+        pieces = False
+    return WordPieces.load(path) if pieces else Vocabulary.load(path)
 
 
 def hub_library() -> Any:

@@ -6,18 +6,27 @@ Streams are decoded piece by piece, so memory does not grow with the length of a
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import av
 from av.error import FFmpegError
-from av.stream import Disposition
 
 from multimodal_fer.errors import MediaError
+from multimodal_fer.media.clock import (
+    Clock,
+    frame_rate_of,
+    stated_duration,
+    timed_packets,
+    video_stream_of,
+)
+from multimodal_fer.media.kinds import advice_for
 from multimodal_fer.types import Media
+from multimodal_fer.utils.files import printable
 
 Warn = Callable[[str], None]
+SOUND_RATES = 1_000, 1_000_000  # Hz; telephones have 8,000, studios up to 384,000
 logger = logging.getLogger(__name__)
 
 
@@ -30,14 +39,19 @@ def probe(path: str | PathLike[str]) -> Media:
         video = video_stream_of(container)
         has_audio = bool(container.streams.audio)
         if video is None and not has_audio:
-            raise MediaError(f"{path}: expected a recording with video or sound, found neither")
+            raise MediaError(
+                f"{printable(path)}: expected a recording with video or sound, found neither. "
+                f"{advice_for(path)}"
+            )
+        if video is None:
+            check_rate(path, container.streams.audio[0])
         width, height, rate = 0, 0, 0.0
         if video is not None:
             width, height = square_size(video, video.width, video.height)
-            rate = float(video.guessed_rate or video.average_rate or 0)
+            rate = frame_rate_of(video)
         return Media(
             path=str(path),
-            duration=container.duration / av.time_base if container.duration else 0.0,
+            duration=stated_duration(container),
             has_video=video is not None,
             has_audio=has_audio,
             width=width,
@@ -46,64 +60,78 @@ def probe(path: str | PathLike[str]) -> Media:
         )
 
 
+def check_rate(path: str | PathLike[str], stream: Any) -> None:
+    """Raise `MediaError` if a sound track states a sampling rate that no recording has."""
+    low, high = SOUND_RATES
+    if not low <= (stream.rate or 0) <= high:
+        raise MediaError(
+            f"{printable(path)}: its sound track states a rate of {stream.rate or 0:,} Hz, expected "
+            f"{low:,} to {high:,} Hz; its header is damaged: copy or export the recording again"
+        )
+
+
 @contextmanager
 def open_media(path: str | PathLike[str]) -> Iterator[Any]:
     """Open a recording as a PyAV container. Raises `MediaError` if that is not possible."""
-    path = Path(path)
-    if not path.exists():
-        raise MediaError(f"{path}: no such file; check the spelling and the folder")
-    if path.is_dir():
-        raise MediaError(f"{path}: is a folder; name a recording in it")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path}: is empty (0 bytes); copy or export the recording again")
+    name = printable(path)
     # PyAV before 19 refuses titles that are not UTF-8 unless it is told to replace them.
     old = int(av.__version__.split(".")[0]) < 19
     lenient: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
     try:
+        check_file(path)
         # A playlist with the name of a video must not make FFmpeg fetch the files that it lists.
-        container = av.open(str(path), options={"protocol_whitelist": "file"}, **lenient)
+        container = av.open(file_address(path), options={"protocol_whitelist": "file"}, **lenient)
     except PermissionError:
-        raise MediaError(f"{path}: permission denied; allow this user to read the file") from None
+        raise MediaError(f"{name}: permission denied; allow this user to read the file") from None
     except (FFmpegError, ValueError) as error:
         raise MediaError(
-            f"{path}: expected a video or audio file, but FFmpeg cannot open it ({_reason(error)}). "
-            "The file is not a recording or is incomplete: copy or export it again"
+            f"{name}: expected a video or audio file, but FFmpeg cannot open it ({_reason(error)}). "
+            f"{advice_for(path)}"
+        ) from None
+    except OSError as error:
+        raise MediaError(
+            f"{name}: cannot be opened ({_reason(error)}); check the name and the links in it"
         ) from None
     with container:
         yield container
+
+
+def check_file(path: str | PathLike[str]) -> None:
+    """Raise `MediaError` unless a path is that of a file with content."""
+    path, name = Path(path), printable(path)
+    if not path.exists() and not path.is_symlink():
+        raise MediaError(f"{name}: no such file; check the spelling and the folder")
+    if path.is_dir():
+        raise MediaError(f"{name}: is a folder; name a recording in it")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{name}: is empty (0 bytes); copy or export the recording again")
+
+
+def file_address(path: str | PathLike[str]) -> str:
+    """Return a path as FFmpeg needs it: a name such as `10:30 answer.mp4` must not become a protocol."""
+    return f"file:{fspath(path)}"
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def video_stream_of(container: Any) -> Any | None:
-    """Return the first video stream; the cover picture of a music file does not count."""
-    for stream in container.streams.video:
-        if not (stream.disposition & Disposition.attached_pic):
-            return stream
-    return None
+def decode(
+    path: Any, container: Any, stream: Any, warn: Warn, start: float, clock: Clock
+) -> Iterator[Any]:
+    """Yield the frames of one stream with stamps on the recording's clock.
 
-
-def clock_zero(container: Any) -> float:
-    """Return the seconds to subtract from all timestamps.
-
-    MPEG streams start at any timestamp, and players show the first one as 0:00. Other containers start
-    at zero; a later first timestamp is a delay that players keep.
+    Damaged packets are skipped, and their number is reported at the end. Frames before `start` (seconds) are
+    not decoded as far as no later one depends on them.
     """
-    arbitrary = container.format.name in ("mpegts", "mpeg")
-    return container.start_time / av.time_base if arbitrary and container.start_time else 0.0
-
-
-def decode(path: Any, container: Any, stream: Any, warn: Warn) -> Iterator[Any]:
-    """Yield the frames of one stream; skip damaged packets and report their number at the end."""
+    name = printable(Path(path).name)
     damaged = 0
-    packets = container.demux(stream)
+    packets = timed_packets(container, stream, clock, start=start)
     while True:
         try:
             packet = next(packets, None)
         except (FFmpegError, OSError) as error:
-            warn(f"{Path(path).name}: reading stopped before its end ({_reason(error)})")
+            warn(f"{name}: reading stopped before its end ({_reason(error)})")
             break
         if packet is None:
             break
@@ -116,7 +144,7 @@ def decode(path: Any, container: Any, stream: Any, warn: Warn) -> Iterator[Any]:
         except FFmpegError:
             damaged += 1
     if damaged:
-        warn(f"{Path(path).name}: {damaged} damaged parts of the {stream.type} stream were skipped")
+        warn(f"{name}: {damaged} damaged parts of the {stream.type} stream were skipped")
 
 
 def square_size(stream: Any, width: int, height: int) -> tuple[int, int]:

@@ -20,9 +20,11 @@ from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
 from multimodal_fer.errors import MediaError, OutputError
-from multimodal_fer.media.container import clock_zero, decode, open_media, probe
+from multimodal_fer.media.clock import Clock, timed_packets
+from multimodal_fer.media.container import decode, file_address, open_media, probe
 from multimodal_fer.media.frames import EVERY_FRAME, FRAME_RATE, iter_frames
-from multimodal_fer.types import Analysis, FaceTrack, Image, strongest, verdict
+from multimodal_fer.media.tracks import choose_track
+from multimodal_fer.types import Analysis, FaceTrack, Image, Media, strongest, verdict
 from multimodal_fer.utils.files import prepare_folder, replacing
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -77,13 +79,7 @@ def write_video(
     cannot be written or has another extension.
     """
     output = Path(output)
-    if output.suffix.lower() not in CONTAINERS:
-        raise OutputError(f"{output}: expected a name that ends in {', '.join(CONTAINERS)}")
-    if output.exists() and output.samefile(recording):
-        raise OutputError(f"{output}: is the recording itself; choose another output file")
-    about = probe(recording)
-    if not about.has_video:
-        raise MediaError(f"{recording}: has no video to draw into; give a recording with video")
+    about = check_video(recording, output)
     prepare_folder(output.parent)
     notes: list[str] = []
     try:
@@ -99,6 +95,19 @@ def write_video(
     return tuple(dict.fromkeys(notes))
 
 
+def check_video(recording: str | os.PathLike[str], output: str | os.PathLike[str]) -> Media:
+    """Raise, as `write_video` does, if a recording cannot be drawn into or the output has a wrong name."""
+    output = Path(output)
+    if output.suffix.lower() not in CONTAINERS:
+        raise OutputError(f"{output}: expected a name that ends in {', '.join(CONTAINERS)}")
+    about = probe(recording)
+    if output.exists() and output.samefile(recording):
+        raise OutputError(f"{output}: is the recording itself; choose another output file")
+    if not about.has_video:
+        raise MediaError(f"{recording}: has no video to draw into; give a recording with video")
+    return about
+
+
 def _write(
     overlay: "Overlay", recording: Any, output: Path, temporary: Path, notes: list[str]
 ) -> float:
@@ -108,15 +117,16 @@ def _write(
     first = next(frames, None)
     if first is None:
         raise MediaError(f"{recording}: no video frame can be decoded; copy or export it again")
-    height, width = (side // 2 * 2 for side in first.image.shape[:2])  # H.264 needs even sizes
-    with av.open(str(temporary), "w", format=container) as new:
+    # H.264 needs even sizes.
+    height, width = (max(2, side // 2 * 2) for side in first.image.shape[:2])
+    with av.open(file_address(temporary), "w", format=container) as new:
         video = _video_stream(new, width, height)
         with open_media(recording) as old:
             sound = Sound(recording, old, new, notes)
             stamp = -1
             for time, image in chain([first], frames):
                 sound.copy_until(time)
-                drawn = overlay.draw(numpy.ascontiguousarray(image[:height, :width]), time)
+                drawn = overlay.draw(_fitted(image, height, width), time)
                 frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
                 stamp = max(round(time / CLOCK), stamp + 1)
                 frame.pts, frame.time_base = stamp, CLOCK
@@ -124,6 +134,16 @@ def _write(
             new.mux(video.encode())
             sound.copy_until(math.inf)
     return float(stamp * CLOCK)
+
+
+def _fitted(image: Image, height: int, width: int) -> Image:
+    """Return an image of this size: an odd last row and column are cut off, a single one is doubled."""
+    missing = [
+        max(0, size - side) for size, side in zip((height, width), image.shape, strict=False)
+    ]
+    if any(missing):
+        image = cv2.copyMakeBorder(image, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+    return numpy.ascontiguousarray(image[:height, :width])
 
 
 def _video_stream(container: Any, width: int, height: int) -> Any:
@@ -142,13 +162,13 @@ class Sound:
         self.new = new
         self.packets: Iterator[tuple[float, Any]] = iter(())
         if old.streams.audio:
-            source = old.streams.audio[0]
-            zero = clock_zero(old)
+            source = choose_track(recording, old)
+            clock = Clock(old)
             if _can_hold(new, source.codec_context.codec.canonical_name):
-                self.packets = self._copied(old, source, zero)
+                self.packets = self._copied(timed_packets(old, source, clock), source)
             else:
-                decoded = decode(recording, old, source, notes.append)
-                self.packets = self._encoded(decoded, source, zero)
+                decoded = decode(recording, old, source, notes.append, 0.0, clock)
+                self.packets = self._encoded(decoded, source)
         self.waiting = next(self.packets, None)
 
     def copy_until(self, time: float) -> None:
@@ -157,27 +177,21 @@ class Sound:
             self.new.mux(self.waiting[1])
             self.waiting = next(self.packets, None)
 
-    def _copied(self, old: Any, source: Any, zero: float) -> Iterator[tuple[float, Any]]:
+    def _copied(self, packets: Iterator[Any], source: Any) -> Iterator[tuple[float, Any]]:
         target = self.new.add_stream_from_template(source)
-        shift = round(zero / source.time_base)
         reached = -math.inf
-        for packet in old.demux(source):
+        for packet in packets:
             if not packet.size or packet.dts is None or packet.dts <= reached:
                 continue  # end of the stream, or a repeated timestamp, which containers refuse
             reached = packet.dts
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = target
             yield float(packet.dts * source.time_base), packet
 
-    def _encoded(
-        self, decoded: Iterator[Any], source: Any, zero: float
-    ) -> Iterator[tuple[float, Any]]:
+    def _encoded(self, decoded: Iterator[Any], source: Any) -> Iterator[tuple[float, Any]]:
         layout = "mono" if source.channels == 1 else "stereo"
         target = self.new.add_stream("aac", rate=SOUND_RATE, layout=layout)
         resampler = av.AudioResampler(target.format.name, layout, SOUND_RATE)
         for frame in decoded:
-            if frame.pts is not None:
-                frame.pts -= round(zero / frame.time_base)
             for ready in resampler.resample(frame):
                 yield from _timed(target.encode(ready))
         for ready in resampler.resample(None):

@@ -1,5 +1,6 @@
 """Read the sound of a recording on the container's clock; gaps become silence."""
 
+from collections import deque
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any
@@ -7,10 +8,14 @@ from typing import Any
 import av
 import numpy
 
-from multimodal_fer.media.container import Warn, clock_zero, decode, logger, open_media
+from multimodal_fer.errors import MediaError
+from multimodal_fer.media.clock import Clock
+from multimodal_fer.media.container import Warn, check_rate, decode, logger, open_media
+from multimodal_fer.media.tracks import choose_track
 from multimodal_fer.types import SAMPLE_RATE, Waveform
 
 GAP_TOLERANCE = 0.05  # seconds; a larger gap between audio packets is filled with silence
+STEADY = 0.5  # seconds for which sound has to be longer than its stamps say to be shortened
 
 
 def iter_audio(
@@ -49,16 +54,21 @@ def read_audio(path: str | PathLike[str], start: float = 0.0, end: float | None 
 
 
 def _iter_pieces(path: str | PathLike[str], warn: Warn) -> Iterator[Waveform]:
-    """Yield mono 16 kHz pieces without gaps, from the container's zero on."""
+    """Yield mono 16 kHz pieces without gaps, from the recording's zero on."""
     with open_media(path) as container:
         if not container.streams.audio:
             return
-        stream = container.streams.audio[0]
-        zero = clock_zero(container)
+        stream = choose_track(path, container, warn)
+        try:
+            check_rate(path, stream)
+        except MediaError as error:
+            warn(str(error))  # the pictures can still be analysed
+            return
         setup, resampler = None, None
         position = 0.0  # seconds of sound resampled or filled in so far
-        for frame in decode(path, container, stream, warn):
-            seconds = position if frame.time is None else frame.time - zero
+        ahead = Ahead()
+        for frame in decode(path, container, stream, warn, 0.0, Clock(container, warn)):
+            seconds = position if frame.time is None else frame.time
             gap = seconds - position
             current = (frame.format.name, frame.layout.name, frame.sample_rate)
             if setup != current or gap > GAP_TOLERANCE:
@@ -70,10 +80,37 @@ def _iter_pieces(path: str | PathLike[str], warn: Warn) -> Iterator[Waveform]:
                 position = seconds
             elif position == 0.0 and seconds < -GAP_TOLERANCE:
                 continue  # before the clock's zero; players skip it too
+            length = frame.samples / frame.sample_rate
+            excess = ahead.excess(length, -gap)
             frame.pts = None  # gaps are filled above, so the resampler must not see them
-            position += frame.samples / frame.sample_rate
-            yield from _resampled(resampler, frame)
+            for piece in _resampled(resampler, frame):
+                yield piece[round(min(excess, length) * len(piece) / length) :]
+            position += length - min(excess, length)
         yield from _resampled(resampler, None)
+
+
+class Ahead:
+    """Measure by how much the sound is longer than its stamps say, so that the excess can be left out.
+
+    Stamps of some recorders scatter: only what the last `STEADY` seconds have in common is an excess.
+    """
+
+    def __init__(self) -> None:
+        self.recent: deque[tuple[float, float]] = deque()  # lengths and leads of frames, in seconds
+        self.held = 0.0
+
+    def excess(self, length: float, lead: float) -> float:
+        """Return the seconds to leave out of a frame that comes `lead` seconds later than its stamp."""
+        self.recent.append((length, lead))
+        self.held += length
+        while self.held - self.recent[0][0] >= STEADY:
+            self.held -= self.recent.popleft()[0]
+        common = min(lead for _, lead in self.recent)
+        if common <= GAP_TOLERANCE or self.held < STEADY:
+            return 0.0
+        cut = min(common, length)
+        self.recent = deque((length, lead - cut) for length, lead in self.recent)
+        return cut
 
 
 def _resampled(resampler: Any | None, frame: Any | None) -> Iterator[Waveform]:

@@ -15,6 +15,7 @@ from multimodal_fer.fusion.recurrent import MDRE, MDREA, DualConfig
 from multimodal_fer.text.network import WordNetwork
 from multimodal_fer.text.pretrained import PretrainedText
 from multimodal_fer.text.recurrent import TRE
+from multimodal_fer.text.sentences.encoder import SentenceEncoder
 from multimodal_fer.types import SAMPLE_RATE
 
 COUNT = 4  # samples of a reference input
@@ -32,7 +33,7 @@ def reference_input(model: Any) -> tuple[Any, ...]:
         return (reference_images(model.config.input_size),)
     if isinstance(model, YuNet):
         return (reference_images(32).unsqueeze(3).expand(-1, -1, -1, 3),)
-    if isinstance(model, WordNetwork | TRE):
+    if isinstance(model, WordNetwork | TRE | SentenceEncoder):
         return reference_tokens(model.config.vocabulary_size)
     if isinstance(model, PretrainedText):
         return reference_tokens(model.backbone.config.vocab_size)
@@ -86,8 +87,8 @@ def reference_evidence(model: LateAttention) -> tuple[dict[str, Evidence], Tenso
 
     evidence = {
         name: Evidence(
-            waves(model.config.embeddings[name], shift),
             waves(len(model.config.part_labels[name]), shift).log_softmax(1),
+            torch.linspace(0, 1, COUNT),
         )
         for shift, name in enumerate(model.modalities, start=1)
     }

@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from multimodal_fer.fusion.baseline import SOURCES, Change
-from multimodal_fer.types import Analysis, FaceTrack, Scores, mean_scores
+from multimodal_fer.labels import mean_scores
+from multimodal_fer.types import Analysis, FaceTrack, Scores
 
 POINTS = 3000  # per curve; more than a screen can show
 MAX_PEOPLE = 8  # shown in the timeline

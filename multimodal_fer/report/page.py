@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import json
 import math
 import mimetypes
@@ -14,8 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-
-from jinja2 import Environment, StrictUndefined
 
 from multimodal_fer import __version__
 from multimodal_fer.errors import MultimodalFerError, OutputError
@@ -33,9 +32,9 @@ from multimodal_fer.report.figures import (
 )
 from multimodal_fer.report.moments import Moment, clock, find_moments
 from multimodal_fer.report.thumbnails import clearest_face, cut_faces
-from multimodal_fer.report.writers import write_output
+from multimodal_fer.report.writers import describe_words, write_output
 from multimodal_fer.types import Analysis, Media, Scores, Segment
-from multimodal_fer.utils.files import prepare_folder
+from multimodal_fer.utils.files import prepare_folder, printable
 
 EMBED_LIMIT = 64 * 2**20  # bytes of a recording inside the page; browsers fail on much larger ones
 TOP_LABELS = 3  # named in a summary
@@ -113,6 +112,23 @@ def write_report(
     return path
 
 
+def check_pages() -> None:
+    """Raise `MultimodalFerError` if the libraries for pages are not installed."""
+    missing = [name for name in ("jinja2", "plotly") if not _is_installed(name)]
+    if missing:
+        raise MultimodalFerError(
+            f"pages need Jinja and Plotly, but {' and '.join(missing)} cannot be found; "
+            "pip install 'multimodal_fer[report]'"
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def render_page(
     templates: Any,
     name: str,
@@ -127,6 +143,8 @@ def render_page(
 
     The page may run its own script and `scripts`, known by their hashes, and load the sources in `media`.
     """
+    from jinja2 import Environment, StrictUndefined
+
     script, style, template = (
         templates.joinpath(f"{name}.{ending}").read_text("utf-8")
         for ending in ("js", "css", "html.j2")
@@ -186,7 +204,7 @@ def _player(media: Media, path: Path, embed: bool) -> dict[str, Any]:
     source = Path(media.path)
     kind = "video" if media.has_video else "audio"
     if not embed:
-        return {"kind": kind, "source": _link(source, path.parent), "name": source.name}
+        return {"kind": kind, "source": _link(source, path.parent), "name": printable(source.name)}
     size = source.stat().st_size
     if size > EMBED_LIMIT:
         raise OutputError(
@@ -195,13 +213,13 @@ def _player(media: Media, path: Path, embed: bool) -> dict[str, Any]:
         )
     mime = mimetypes.guess_type(source.name)[0] or f"{kind}/mp4"
     data = base64.b64encode(source.read_bytes()).decode()
-    return {"kind": kind, "source": f"data:{mime};base64,{data}", "name": source.name}
+    return {"kind": kind, "source": f"data:{mime};base64,{data}", "name": printable(source.name)}
 
 
 def _link(source: Path, folder: Path) -> str:
     """Return a relative link, so that page and recording can be moved together."""
     try:
-        return "./" + quote(Path(os.path.relpath(source, folder)).as_posix())
+        return "./" + quote(os.fsencode(Path(os.path.relpath(source, folder)).as_posix()))
     except ValueError:  # on another drive
         return source.resolve().as_uri()
 
@@ -228,6 +246,7 @@ def _row(analysis: Analysis, number: int, changes: Sequence[Change] | None) -> d
     return {
         "segment": segment,
         "conflict": " ≠ ".join(segment.conflict),
+        "words": describe_words(segment),
         "changes": [(label, log_odds[label]) for label in (delta.notable[FUSED] if delta else ())],
         "contributions": ", ".join(
             f"{name} {_percent(segment.attention[name])}"

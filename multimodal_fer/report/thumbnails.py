@@ -52,7 +52,7 @@ def cut_faces(
 
 
 def _cut_face(recording: str | os.PathLike[str], face: FaceBox) -> str | None:
-    for frame in iter_frames(recording, EVERY_FRAME, start=face.time):
+    for frame in iter_frames(recording, EVERY_FRAME, start=face.time, warn=lambda _: None):
         bgr = cv2.cvtColor(_crop(frame.image, face.box), cv2.COLOR_RGB2BGR)
         data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
         return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -12,8 +12,10 @@ from typing import Any
 from multimodal_fer.errors import OutputError
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.report.annotations import duration_of, to_eaf, to_textgrid
-from multimodal_fer.types import Analysis, verdict
+from multimodal_fer.types import Analysis, Segment, verdict
 from multimodal_fer.utils.files import prepare_folder, write_text
+
+FORMULA = (*"=+-@\t\r\n＝＋－＠",)  # first characters of cells that spreadsheet programs calculate
 
 
 def to_json(analysis: Analysis) -> str:
@@ -40,6 +42,7 @@ def segments_csv(analysis: Analysis) -> str:
 def segment_columns(labels: Sequence[str]) -> list[str]:
     """Return the names of the columns of `segment_rows`."""
     columns = ["start", "end", "spoken", "text", "face_id", "emotion", "unsure", "conflict"]
+    columns += ["valence", "expressiveness", *(f"valence_{name}" for name in MODALITIES), "fine"]
     columns += [f"score_{label}" for label in labels]
     return columns + [f"{kind}_{name}" for kind in ("attention", "coverage") for name in MODALITIES]
 
@@ -51,6 +54,10 @@ def segment_rows(analysis: Analysis) -> Iterator[list[Any]]:
         yield [
             *(segment[name] for name in plain),
             "+".join(segment["conflict"]),
+            segment["valence"],
+            segment["expressiveness"],
+            *(segment["valences"].get(name) for name in MODALITIES),
+            "+".join(segment["fine"]),
             *(segment["scores"].get(label) for label in analysis.labels),
             *(segment["attention"].get(name) for name in MODALITIES),
             *(segment["coverage"].get(name) for name in MODALITIES),
@@ -83,18 +90,23 @@ def _frame_rows(analysis: Analysis) -> Iterator[list[Any]]:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a CSV with a heading line."""
+    """Return a CSV with a heading line; text that a spreadsheet would calculate begins with a quote."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerow(map(_harmless, columns))
+    writer.writerows(map(_harmless, row) for row in rows)
     return text.getvalue()
+
+
+def _harmless(cell: Any) -> Any:
+    """Return a cell that spreadsheet programs do not calculate: `=HYPERLINK(…)` gets a quote before it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def to_srt(analysis: Analysis) -> str:
     """Return SubRip subtitles: the emotion in brackets, then the words."""
     cues = [
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{line}\n"
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{_plain(line)}\n"
         for number, (start, end, line) in enumerate(_cues(analysis), start=1)
     ]
     return "\n".join(cues)
@@ -112,9 +124,20 @@ def to_vtt(analysis: Analysis) -> str:
 def _cues(analysis: Analysis) -> Iterator[tuple[float, float, str]]:
     for segment in analysis.segments:
         tag = f"[{verdict(segment)}]" if segment.emotion else ""
-        line = " ".join(filter(None, (tag, segment.text)))
+        line = " ".join(f"{tag} {segment.text or ''}".split())  # an empty line would end the cue
         if line:
             yield segment.start, segment.end, line
+
+
+def _plain(line: str) -> str:
+    """Return a line whose brackets are no tags for players; SubRip has no other way to write them."""
+    return (
+        line.replace("-->", "→")
+        .replace("<", "‹")
+        .replace(">", "›")
+        .replace("{", "(")
+        .replace("}", ")")
+    )
 
 
 def _clock(seconds: float, point: str) -> str:
@@ -133,7 +156,7 @@ FORMATS: dict[str, dict[str, Callable[[Analysis], str]]] = {
     "eaf": {".eaf": to_eaf},
     "textgrid": {".TextGrid": to_textgrid},
 }
-TIMED = ("eaf", "textgrid")  # need a duration, which a written answer lacks
+TIMED = ("srt", "vtt", "eaf", "textgrid")  # need a duration, which a written answer lacks
 
 
 def write(
@@ -141,7 +164,7 @@ def write(
 ) -> list[Path]:
     """Write one answer in several formats as `folder/stem.*` and return the files.
 
-    ELAN and Praat need a duration, so a written answer gets no file for them.
+    Subtitles, ELAN and Praat need a duration, so a written answer gets no file for them.
     Raises `OutputError` if a file cannot be written; files written before stay complete.
     """
     folder = prepare_folder(folder)
@@ -179,3 +202,11 @@ def name_outputs(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
             f"several inputs are named {', '.join(duplicates)}; write them into different folders"
         )
     return names
+
+
+def describe_words(segment: Segment) -> str:
+    """Return the fine labels and the valence of a segment's words as a short text; empty without any."""
+    shown = [f"{name} {score:.0%}" for name, score in segment.fine.items()]
+    if segment.text_valence is not None:
+        shown.append(f"valence {segment.text_valence:+.2f}")
+    return ", ".join(shown)

@@ -1,7 +1,6 @@
 """Run Whisper with one of two engines: `faster-whisper` (default) or `openai-whisper` (extra)."""
 
 import os
-import pickle
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -176,7 +175,7 @@ def load_recogniser(
         raise SpeechError(f"unknown speech engine {engine!r}; known: {', '.join(ENGINES)}")
     if model == "auto":
         recogniser = _load_offline(engine, device)
-    elif Path(model).exists():
+    elif os.path.exists(model):
         recogniser = _load_path(Path(model), engine, device)
     else:
         recogniser = _load_name(str(model), engine or ENGINES[0], device)
@@ -234,8 +233,14 @@ def _load_path(path: Path, engine: str | None, device: str) -> Recogniser:
         if kind == "folder":
             return FasterWhisper(str(path), path.name, device)
         return OpenAIWhisper(str(path), path.stem, device)
-    except (RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
-        raise SpeechError(f"{path}: is not a Whisper model that can be loaded ({error})") from None
+    except SpeechError:
+        raise
+    except Exception as error:  # any file may be named, and each is refused with another error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise SpeechError(
+            f"{path}: is not a Whisper model that can be loaded ({reason}); expected a folder for "
+            "CTranslate2, a .pt file of openai-whisper, or a name such as base"
+        ) from None
 
 
 def _load_name(name: str, engine: str, device: str) -> Recogniser:

@@ -63,22 +63,34 @@ class Ledger:
         }
 
     def is_finished(self, session: Session, key: str) -> bool:
-        """Return true if the answer on disk has this key and everything that belongs to it exists."""
+        """Return true if the answer on disk has this key."""
         try:
             entry = json.loads(self._entry(session.file).read_text(encoding="utf-8"))
-            same = entry["key"] == key and entry["answer"] == file_hash(self.answer(session.file))
+            return entry["key"] == key and entry["answer"] == file_hash(self.answer(session.file))
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        wants_video = self.setup.videos is not None and entry.get("pictures", False)
-        return same and not (wants_video and not self.video(session.file).exists())
+
+    def is_drawn(self, file: str) -> bool:
+        """Return true if there is nothing to draw, or a video that shows the answer on disk."""
+        try:
+            entry = json.loads(self._entry(file).read_text(encoding="utf-8"))
+            if not entry["pictures"]:
+                return True
+            drawn = self._video_entry(file).read_text(encoding="utf-8")
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return drawn == entry["answer"] and self.video(file).exists()
+
+    def drawn(self, file: str) -> None:
+        """Note that the video shows the answer on disk."""
+        write_text(self._video_entry(file), file_hash(self.answer(file)))
 
     def finish(self, file: str, key: str, record: dict[str, Any]) -> None:
         """Write an answer and its entry; raise `OutputError` if they cannot be written."""
         path, entry = self.answer(file), self._entry(file)
         pictures = bool(record["frames"]["times"])
         try:
-            if self.setup.videos is None:
-                self.video(file).unlink(missing_ok=True)  # it shows an older answer
+            self.video(file).unlink(missing_ok=True)  # it shows an older answer
             for place in (path, entry):
                 place.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, record_json(record))
@@ -123,10 +135,13 @@ class Ledger:
     def _report_digest(self, file: str, inputs: Sequence[Any]) -> str:
         link = os.path.relpath(self.recording(file), self.report(file).parent)
         parts = [__version__, file_hash(self.answer(file)), link, *map(repr, inputs)]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def _entry(self, file: str) -> Path:
         return self.results / FINISHED / f"{file}.json"
+
+    def _video_entry(self, file: str) -> Path:
+        return self.results / FINISHED / f"{file}.video"
 
     def _report_entry(self, file: str) -> Path:
         return self.results / FINISHED / f"{file}.report"

@@ -1,12 +1,12 @@
 """Write the index of a study: one page with all sessions side by side and links to their reports."""
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from multimodal_fer.errors import MultimodalFerError
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.report.writers import write_output
 from multimodal_fer.study.agreement import MIN_SEGMENTS, Agreement
@@ -65,7 +65,7 @@ def row_of(
 
 def link(path: str) -> str:
     """Return a relative address that stays relative whatever the file is called."""
-    return "./" + quote(path)
+    return "./" + quote(os.fsencode(path))
 
 
 def _pieces(analysis: Analysis) -> list[Piece]:
@@ -82,18 +82,6 @@ def _pieces(analysis: Analysis) -> list[Piece]:
         title = f"{time}{emotion}. {text}".strip()
         pieces.append(Piece(left, width, segment.emotion, segment.unsure, title))
     return pieces
-
-
-def check_pages() -> None:
-    """Raise `MultimodalFerError` if the libraries for pages are not installed."""
-    try:
-        import jinja2
-        import plotly
-    except ImportError as error:
-        raise MultimodalFerError(
-            f"pages need Jinja and Plotly ({error}); pip install 'multimodal_fer[report]'"
-        ) from None
-    del jinja2, plotly
 
 
 def write_index(

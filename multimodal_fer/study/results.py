@@ -9,7 +9,7 @@ from multimodal_fer.report.writers import csv_text, write_output
 from multimodal_fer.study import tables
 from multimodal_fer.study.agreement import Pairs, agreement_table, emotions_of, measure
 from multimodal_fer.study.ledger import Ledger
-from multimodal_fer.study.page import Row, check_pages, row_of, write_index
+from multimodal_fer.study.page import Row, row_of, write_index
 from multimodal_fer.study.sessions import Problem, Session
 from multimodal_fer.types import Analysis
 
@@ -33,13 +33,13 @@ def write_results(
     ledger: Ledger,
     *,
     faces: bool,
+    pages: bool,
     say: Say,
 ) -> list[Problem]:
     """Write reports, tables and index, and return the problems with reports.
 
     `sessions` have a finished answer; `problems` are those of the other files.
     """
-    pages = _can_write_pages(say)
     new_problems: list[Problem] = []
     by_participant: dict[str, list[Session]] = {}
     for session in sessions:
@@ -60,7 +60,10 @@ def write_results(
     return new_problems
 
 
-def _can_write_pages(say: Say) -> bool:
+def can_write_pages(say: Say) -> bool:
+    """Return true if the libraries for pages are installed; otherwise say so."""
+    from multimodal_fer.report.page import check_pages
+
     try:
         check_pages()
     except MultimodalFerError as error:
@@ -80,6 +83,7 @@ def _report(
     recording = None if session.kind == "text" else ledger.recording(session.file)
     path = ledger.report(session.file)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_report(analysis, path, recording=recording, faces=faces, baseline=baseline)
     except OutputError:
         raise

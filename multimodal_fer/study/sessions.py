@@ -92,7 +92,7 @@ def find_sessions(
         raise MediaError(f"{folder}: expected a folder of sessions, found none; check the spelling")
     rows = {} if table is None else read_table(table)
     skipped = [*exclude, *([] if table is None else [Path(table)])]
-    files, problems, ignored = _walk(folder, {path.resolve() for path in skipped})
+    files, problems, ignored = _walk(folder, {Path(os.path.realpath(path)) for path in skipped})
     if not files:
         reason = f" ({problems[0].file}: {problems[0].reason})" if problems else ""
         raise MediaError(
@@ -198,7 +198,7 @@ def _walk(folder: Path, exclude: set[Path]) -> tuple[list[str], list[Problem], i
         here = Path(place)
 
         def is_skipped(name: str, here: Path = here) -> bool:
-            return name.startswith(".") or (here / name).resolve() in exclude
+            return name.startswith(".") or Path(os.path.realpath(here / name)) in exclude
 
         folders[:] = sorted(name for name in folders if not is_skipped(name))
         for name in names:

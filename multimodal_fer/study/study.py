@@ -12,20 +12,23 @@ from pathlib import Path
 from multimodal_fer.errors import DataError, MultimodalFerError
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.speech.whisper import find_offline_folders
-from multimodal_fer.study.ledger import VIDEOS, Ledger
-from multimodal_fer.study.results import write_results
+from multimodal_fer.study.ledger import SESSIONS, VIDEOS, Ledger
+from multimodal_fer.study.results import can_write_pages, write_results
 from multimodal_fer.study.sessions import Found, Problem, Session, find_sessions
 from multimodal_fer.study.tables import check_columns
 from multimodal_fer.study.workers.job import Pool, Reply, Setup
 from multimodal_fer.study.workers.local import run_local
-from multimodal_fer.utils.files import file_hash, prepare_folder
+from multimodal_fer.utils.files import file_hash, locked, prepare_folder
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The index page of a run, the number of sessions analysed now and kept from before, and problems."""
+    """The index page of a run, or sessions.csv if no pages can be written.
+
+    Also the number of sessions analysed now and kept from before, and the problems.
+    """
 
     index: Path
     answered: int
@@ -50,6 +53,7 @@ def run_study(
     frame_rate: float = 5.0,
     face: str | int = "largest",
     device: str = "auto",
+    time_limit: float | None = None,
     say: Say = lambda _: None,
 ) -> Outcome:
     """Analyse all sessions of a folder; sessions finished by an earlier run are kept.
@@ -67,6 +71,7 @@ def run_study(
     video : also write annotated videos
     most_errors : stop if more files than this have failed
     bundle, speech_model, engine, language, frame_rate, face, device : as for `Analyzer`
+    time_limit : seconds for one file, after which it fails; not on a cluster
     say : receives lines of progress
 
     Raises
@@ -75,26 +80,46 @@ def run_study(
         no session was found, the weights are unknown, or the results cannot be written. Problems with
         single files are in the outcome's `problems` and in errors.csv
     """
-    folder, results = Path(folder), prepare_folder(results)
+    results = prepare_folder(results)
+    with locked(results):
+        return _run(
+            Path(folder), results, participants, workers, pool, faces, video, most_errors, say,
+            Setup(
+                folder=str(folder),
+                bundle=bundle,
+                speech_model=speech_model,
+                engine=engine,
+                language=language,
+                frame_rate=frame_rate,
+                face=face,
+                device=device,
+                time_limit=time_limit,
+            ),
+        )  # fmt: skip
+
+
+def _run(
+    folder: Path,
+    results: Path,
+    participants: str | os.PathLike[str] | None,
+    workers: int,
+    pool: Pool,
+    faces: bool,
+    video: bool,
+    most_errors: int | None,
+    say: Say,
+    setup: Setup,
+) -> Outcome:
     found = find_sessions(folder, participants, exclude=[results])
     if found.sessions:
         check_columns(found.sessions[0].more)
     for note in found.notes:
         say(note)
-    weights = find_weights(bundle)
-    setup = Setup(
-        folder=str(folder),
-        bundle=str(weights),
-        speech_model=speech_model,
-        engine=engine,
-        language=language,
-        frame_rate=frame_rate,
-        face=face,
-        device=device,
-        videos=str(results / VIDEOS) if video else None,
-    )
+    pages = can_write_pages(say)
+    weights = find_weights(setup.bundle)
+    setup = replace(setup, bundle=str(weights))
     version = file_hash(weights / "config.json")
-    ledger = Ledger(results, setup, version, _speech_identity(speech_model))
+    ledger = Ledger(results, setup, version, _speech_identity(setup.speech_model))
     problems = list(found.problems)
     keys, waiting = _plan(found, ledger, problems)
     kept = len(keys) - len(waiting)
@@ -106,16 +131,19 @@ def run_study(
             f"the results hold {len(left)} answers whose files no longer exist, such as {left[0]}; "
             "delete them by hand if you do not need them"
         )
-    if all(session.kind == "text" for session in waiting):
-        setup = replace(setup, speech_model="none")  # texts need none, and loading takes time
     if waiting:
-        replies = pool([session.file for session in waiting], setup, workers)
+        needs_none = all(session.kind == "text" for session in waiting)  # and loading takes time
+        own = replace(setup, speech_model="none") if needs_none else setup
+        replies = pool([session.file for session in waiting], own, workers)
         problems += _collect(replies, waiting, keys, ledger, most_errors, say)
     failed = {problem.file for problem in problems}
     done = [session for session in found.sessions if session.file not in failed]
-    problems += write_results(done, problems, ledger, faces=faces, say=say)
+    if video:
+        problems += _draw(done, ledger, setup, pool, workers, say)
+    problems += write_results(done, problems, ledger, faces=faces, pages=pages, say=say)
     answered = sum(session.file not in failed for session in waiting)
-    return Outcome(results / "index.html", answered, kept, tuple(sorted(problems)))
+    index = results / ("index.html" if pages else "sessions.csv")
+    return Outcome(index, answered, kept, tuple(sorted(problems)))
 
 
 def _speech_identity(name: str) -> str:
@@ -173,6 +201,28 @@ def _collect(
     return failed
 
 
+def _draw(
+    done: Sequence[Session], ledger: Ledger, setup: Setup, pool: Pool, workers: int, say: Say
+) -> list[Problem]:
+    """Draw the finished answers that have no video yet; return the videos that cannot be written.
+
+    This comes after the analysis, so that nothing that happens while drawing can cost an answer.
+    """
+    files = [session.file for session in done if not ledger.is_drawn(session.file)]
+    drawing = replace(
+        setup, answers=str(ledger.results / SESSIONS), videos=str(ledger.results / VIDEOS)
+    )
+    problems = []
+    for reply in pool(files, drawing, workers) if files else ():
+        if reply.error is None:
+            ledger.drawn(reply.file)
+            say("; ".join([f"{reply.file}: drawn", *reply.notes]))
+        else:
+            problems.append(Problem(reply.file, f"its video cannot be written ({reply.error})"))
+            say(f"{reply.file}: its video cannot be written ({reply.error})")
+    return problems
+
+
 def _describe(reply: Reply) -> str:
     if reply.error is not None:
         return f"{reply.file}: failed: {reply.error}"
@@ -180,11 +230,18 @@ def _describe(reply: Reply) -> str:
     return "; ".join([f"{reply.file}: {emotion}", *reply.notes])
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # it was removed meanwhile; its worker will say so
+        return 0
+
+
 class Progress:
     """The progress of a run; the remaining time is estimated from the sizes of the files."""
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
-        self.sizes = {file: path.stat().st_size + 1 for file, path in paths.items()}
+        self.sizes = {file: _size(path) + 1 for file, path in paths.items()}
         self.total = sum(self.sizes.values())
         self.done = self.count = 0
         self.start = time.monotonic()

@@ -10,10 +10,10 @@ from multimodal_fer.labels import MODALITIES
 from multimodal_fer.report.writers import segment_columns, segment_rows
 from multimodal_fer.study.sessions import Problem, Session
 from multimodal_fer.types import Analysis, strongest
-from multimodal_fer.utils.files import replacing
+from multimodal_fer.utils.files import printable, replacing
 
 SHARES = ("score_", "attention_", "coverage_", "change_")  # columns for each label or modality
-NUMBERS = ("start", "end", "duration", *SHARES)
+NUMBERS = ("start", "end", "duration", "valence", "expressiveness", *SHARES)
 COUNTS = ("face_id", "segments", "conflicts")
 FLAGS = ("spoken", "unsure")
 
@@ -110,7 +110,13 @@ def write_parquet(path: Path, content: Table) -> bool:
         name: pyarrow.type_for_alias("string" if name in content.more else kind_of(name))
         for name in content.columns
     }
-    rows = [dict(zip(content.columns, row, strict=True)) for row in content.rows]
+    rows = [
+        {
+            name: printable(cell) if isinstance(cell, str) else cell
+            for name, cell in zip(content.columns, row, strict=True)
+        }
+        for row in content.rows
+    ]
     made = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(kinds))
     try:
         with replacing(path) as temporary:

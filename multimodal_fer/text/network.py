@@ -4,7 +4,7 @@ Shapes: B texts, T tokens, W values of a word, H values per token after the recu
 V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.layers.hierarchical import HierarchicalHead
-from multimodal_fer.layers.output import Output
+from multimodal_fer.layers.output import Output, Prediction, predictions_of
 from multimodal_fer.layers.sequences import check_lengths, present, run_gru
 from multimodal_fer.text.tokens import tokenize
 from multimodal_fer.text.vocabulary import (
@@ -23,6 +23,8 @@ from multimodal_fer.text.vocabulary import (
     collate_tokens,
 )
 from multimodal_fer.text.word_vectors import start_from
+
+AT_ONCE = 64  # texts in a batch; memory does not grow with their number
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,19 @@ class Reader:
         device = self.network.embedding.weight.device
         return self.network(tokens_BT.to(device), lengths_B.to(device))
 
+    @torch.inference_mode()
+    def predict(self, texts: Sequence[str]) -> list[Prediction | None]:
+        """Return the prediction for each text, in batches; None for one without words."""
+        readable = [number for number, text in enumerate(texts) if self.vocabulary.encode(text)]
+        found: list[Prediction | None] = [None] * len(texts)
+        for picks in _batches(readable):
+            output = self([texts[pick] for pick in picks])
+            for pick, prediction in zip(
+                picks, predictions_of(output, self.network.config), strict=True
+            ):
+                found[pick] = prediction
+        return found
+
     def known_share(self, text: str) -> float:
         """Return the share of a text's tokens that are in the vocabulary; 0 for an empty text."""
         tokens = tokenize(text)
@@ -110,3 +125,8 @@ class Reader:
     def is_truncated(self, text: str) -> bool:
         """Return True if the text has more than `LONGEST` tokens."""
         return len(tokenize(text)) > LONGEST
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), AT_ONCE):
+        yield numbers[start : start + AT_ONCE]

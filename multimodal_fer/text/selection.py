@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from multimodal_fer.text.network import Reader
+from multimodal_fer.text.sentences.reader import SentenceReader
 from multimodal_fer.text.vocabulary import LONGEST
 from multimodal_fer.types import Window
 
@@ -14,7 +15,10 @@ MIN_CONFIDENCE = 0.6
 
 
 def select_texts(
-    reader: Reader, windows: Sequence[Window], language: str | None, warn: Callable[[str], None]
+    reader: Reader | SentenceReader,
+    windows: Sequence[Window],
+    language: str | None,
+    warn: Callable[[str], None],
 ) -> dict[int, str]:
     """Return the texts that can be classified, by the index of their window.
 

@@ -1,4 +1,4 @@
-"""Files with the embeddings and scores of trained parts for labelled samples; the fusion trains on them.
+"""Files with the scores of trained parts for labelled samples; the fusion trains on them.
 
 Each recipe writes the evidence of its own modality. The files hold no image, sound or text.
 """
@@ -21,8 +21,8 @@ from multimodal_fer.utils.files import replacing
 class EvidenceSet:
     """Evidence of one modality for N samples, each in C conditions (clean, blurred, noisy, …)."""
 
-    embeddings: Tensor  # (C, N, D) float32
     log_scores: Tensor  # (C, N, L) float32, over the part's own labels
+    quality: Tensor  # (C, N) float32, see `multimodal_fer.media.quality`
     labels: Tensor  # (N,) int64, indices into `OPEN7`
     conditions: tuple[str, ...]  # C names; the first is the clean one
     part_labels: tuple[str, ...]  # L names
@@ -31,16 +31,16 @@ class EvidenceSet:
 
     def rows(self, picks: Tensor, conditions: Tensor) -> Evidence:
         """Return the samples `picks` (B,), each in its own condition (B,)."""
-        return Evidence(self.embeddings[conditions, picks], self.log_scores[conditions, picks])
+        return Evidence(self.log_scores[conditions, picks], self.quality[conditions, picks])
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz file, embeddings in half precision."""
+        """Write an .npz file."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
             numpy.savez_compressed(
                 file,
-                embeddings=self.embeddings.numpy().astype(numpy.float16),
                 log_scores=self.log_scores.numpy(),
+                quality=self.quality.numpy(),
                 labels=self.labels.numpy(),
                 conditions=numpy.array(self.conditions),
                 part_labels=numpy.array(self.part_labels),
@@ -60,8 +60,8 @@ class EvidenceSet:
                         f"{', '.join(arrays['label_names'])}; make it again"
                     )
                 return cls(
-                    torch.from_numpy(arrays["embeddings"].astype(numpy.float32)),
                     torch.from_numpy(arrays["log_scores"]),
+                    torch.from_numpy(arrays["quality"]),
                     torch.from_numpy(arrays["labels"]),
                     tuple(map(str, arrays["conditions"])),
                     tuple(map(str, arrays["part_labels"])),

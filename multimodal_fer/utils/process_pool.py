@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -19,8 +20,12 @@ from typing import Any, NamedTuple, TypeVar
 from multimodal_fer.errors import MultimodalFerError
 
 TRIES = 2  # of a job whose process dies: the job may not have caused the first death
+CHECK = 5.0  # seconds between checks of the time limit
 PATIENCE = 5.0  # seconds for an idle process to end by itself
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+# Threads of OpenMP that wait for work shall sleep: on a busy machine they would take the time of others.
+SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 Job = TypeVar("Job")
 Work = Callable[[Any], Any]
@@ -44,11 +49,18 @@ def processors() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def let_threads_sleep() -> None:
+    """Set how the threads of libraries that are loaded later wait; settings of the user are kept."""
+    for name, value in SLEEPING.items():
+        os.environ.setdefault(name, value)
+
+
 def take_share(number: int, workers: int) -> int:
     """Bind this process to its share of the processors, if the system can; return the size of the share.
 
     Otherwise FFmpeg, OpenMP and others would start one thread per processor in each process.
     """
+    let_threads_sleep()
     known = processors()
     share = known[number % workers :: workers] or [known[number % len(known)]]
     if sys.platform == "linux" and workers > 1:
@@ -64,6 +76,7 @@ def run_in_processes(
     *,
     start: Start = take_share,
     tries: int = TRIES,
+    limit: float | None = None,
 ) -> Generator[tuple[Job, Any], None, None]:
     """Yield each job with the result of `work`, in order of completion; `Died` if its process died.
 
@@ -77,6 +90,8 @@ def run_in_processes(
         called first in each process; by default it takes its share of the processors
     tries
         of a job whose process dies
+    limit
+        seconds after which a process is ended that is still on the same job
 
     Raises what `start` or `work` raises, and `PoolError` if a process ends before it is ready. All processes
     are ended on an error and when the generator is closed.
@@ -96,7 +111,9 @@ def run_in_processes(
         for number in range(workers):
             launch(number)
         while pool:
-            for pipe in connection.wait(list(pool)):
+            for worker in pool.values():
+                worker.end_if_overdue(limit)
+            for pipe in connection.wait(list(pool), None if limit is None else min(limit, CHECK)):
                 worker = pool[pipe]
                 task, answer = worker.task, worker.receive()
                 if isinstance(answer, Exception):
@@ -128,6 +145,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.number = number
         self.task: tuple[Any, int] | None = None  # the job and the number of this try
+        self.since = 0.0  # of `time.monotonic` when the job was given
+        self.overdue: float | None = None  # the limit that the job exceeded
         self.pipe, other = context.Pipe()
         self.process = context.Process(
             target=_serve, args=(work, start, other, number, workers), daemon=True
@@ -136,9 +155,15 @@ class _Worker:
         other.close()  # so that the end of the process closes the pipe
 
     def give(self, task: tuple[Any, int]) -> None:
-        self.task = task
+        self.task, self.since = task, time.monotonic()
         with suppress(OSError):  # `receive` reports a dead process
             self.pipe.send(task[0])
+
+    def end_if_overdue(self, limit: float | None) -> None:
+        """Kill the process if its job takes longer; `receive` reports it."""
+        if limit is not None and self.task and time.monotonic() - self.since > limit:
+            self.overdue = limit
+            self.process.kill()
 
     def receive(self) -> Any:
         """Return an answer, an exception, or `Died`."""
@@ -148,6 +173,8 @@ class _Worker:
             self.process.join()
             self.pipe.close()
         how = _describe_exit(self.process.exitcode or 0)
+        if self.overdue is not None:
+            how = f"no answer within the time limit of {self.overdue / 60:.3g} min"
         if self.task:
             return Died(how)
         return PoolError(f"a worker process ended before it was ready ({how}); try fewer workers")

@@ -1,6 +1,6 @@
 """Read safetensors files strictly: no tensor is read before its name and shape are known to be right."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,20 @@ def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
         )
 
 
-def load_into(network: Any, path: Path) -> Any:
+def load_into(
+    network: Any,
+    path: Path,
+    restore: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> Any:
     """Load a file of the network's own tensors, in single precision; return the network in eval mode.
 
+    `restore` turns the tensors of the file into those of the network, if they are stored otherwise.
     Raises `WeightsError` if the file does not fit, or a value is NaN or infinite.
     """
     try:
         tensors: dict[str, Tensor] = load_file(path)
+        if restore is not None:
+            tensors = restore(tensors)
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
     except (SafetensorError, RuntimeError, OSError) as error:
         raise WeightsError(f"{path}: does not fit its config.json ({error})") from None

@@ -1,11 +1,11 @@
 """A voice network on the first layers of Whisper's encoder (Radford et al. 2023).
 
 Whisper learnt to transcribe 680,000 hours of speech. Its lower layers carry how something is said as well
-as what: an attentive mean and deviation over time of a learnt mixture of layers predicts emotions of
-unseen speakers far better than a network that learns from emotional speech alone.
+as what: the mean and the deviation over time of several layers predict emotions of unseen speakers far
+better than a network that learns from emotional speech alone.
 
 Shapes: B waveforms, N samples at 16 kHz, T frames of 10 ms, S steps of 20 ms, M mel bands, W width of the
-encoder, H attention heads, L layers (the embedded input and each block), D embedding.
+encoder, H attention heads, L layers (the embedded input and each block), F moments (2 L W), D embedding.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,19 @@ from torch.nn import functional
 
 from multimodal_fer.labels import OPEN7
 from multimodal_fer.layers.output import Output
-from multimodal_fer.layers.sequences import AttentiveStatistics, check_lengths, present
+from multimodal_fer.layers.sequences import check_lengths, present
 from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.voice.network import SoundFeatures
-from multimodal_fer.voice.prosody import PROSODY_SIZE, prosody
+from multimodal_fer.voice.reference import Reference, shrunk
 
 BANDS = 80  # of tiny to medium; large-v3 has 128
 TRANSFORM = 400  # samples of a window: 25 ms
 HOP = 160  # samples from one frame to the next: 10 ms
 LONGEST_STEPS = 1500  # positions that Whisper has learnt: 30 s
 DYNAMIC_RANGE = 8.0  # decades under the loudest band that are kept
+QUIET = 25.0  # decibels under the loud frames at which a frame counts half
+SOFTNESS = 3.0  # decibels; width of the passage from quiet to loud
+SMALLEST_VARIANCE = 1e-6  # of a moment
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,13 @@ class WhisperVoiceConfig:
     width: int = 384  # of tiny
     heads: int = 6
     blocks: int = 3  # of the encoder, from the first; the others are left out
-    units: int = 192  # to which the mixed layers are projected before pooling
-    prosody: bool = False  # 35 values of the whole utterance beside the pooled steps
+    last_mlp: bool = False  # if the last block ends with its MLP; without it, it is half as large
+    units: int = 64  # of the hidden layer, the embedding
     dropout: float = 0.3
+    # A person's own mean and deviation count as many utterances, the corpus's as many as this.
+    reference_weight: float = 8.0
+    # Assumed share of each label, whose logarithm is added to the logits; empty: all equal, as in training.
+    prior: tuple[float, ...] = ()
     temperature: float = 1.0  # divides the logits; fitted on validation data
 
     def __post_init__(self) -> None:
@@ -48,12 +55,16 @@ class WhisperVoiceConfig:
                 f"expected a width that the heads divide and at least one block, got width {self.width}, "
                 f"{self.heads} heads, {self.blocks} blocks"
             )
+        if self.prior and (len(self.prior) != len(self.labels) or min(self.prior) <= 0):
+            raise ValueError(
+                f"expected a positive share for each of {len(self.labels)} labels, got {self.prior}"
+            )
 
 
 class EncoderBlock(nn.Module):
     """A pre-norm transformer block of Whisper's encoder; parameter names are those of openai-whisper."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, has_mlp: bool = True):
         super().__init__()
         self.heads = heads
         self.attn_ln = nn.LayerNorm(width)
@@ -65,10 +76,12 @@ class EncoderBlock(nn.Module):
                 "out": nn.Linear(width, width),
             }
         )
-        self.mlp_ln = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        self.has_mlp = has_mlp
+        if has_mlp:
+            self.mlp_ln = nn.LayerNorm(width)
+            self.mlp = nn.Sequential(
+                nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            )
 
     def forward(self, steps_BSW: Tensor, mask_B11S: Tensor) -> Tensor:
         normed_BSW = self.attn_ln(steps_BSW)
@@ -78,7 +91,7 @@ class EncoderBlock(nn.Module):
         )
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_B11S)
         steps_BSW = steps_BSW + self.attn["out"](mixed.transpose(1, 2).flatten(2))
-        return steps_BSW + self.mlp(self.mlp_ln(steps_BSW))
+        return steps_BSW + self.mlp(self.mlp_ln(steps_BSW)) if self.has_mlp else steps_BSW
 
 
 class WhisperEncoder(nn.Module):
@@ -88,11 +101,13 @@ class WhisperEncoder(nn.Module):
     seventh. Parameter names are those of openai-whisper.
     """
 
-    def __init__(self, width: int, heads: int, blocks: int):
+    def __init__(self, width: int, heads: int, blocks: int, last_mlp: bool = True):
         super().__init__()
         self.conv1 = nn.Conv1d(BANDS, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
-        self.blocks = nn.ModuleList([EncoderBlock(width, heads) for _ in range(blocks)])
+        self.blocks = nn.ModuleList(
+            [EncoderBlock(width, heads, last_mlp or n < blocks - 1) for n in range(blocks)]
+        )
         self.register_buffer(
             "positional_embedding", sinusoids(LONGEST_STEPS, width), persistent=False
         )
@@ -112,11 +127,12 @@ class WhisperEncoder(nn.Module):
 
 
 class WhisperVoice(nn.Module):
-    """Whisper's first layers, a learnt mixture of them, attentive statistics, and a linear head.
+    """Whisper's first layers, their mean and deviation over time, and a small network on these moments.
 
     `forward` takes mono 16 kHz waveforms in [-1, 1] (B, N) with their lengths in samples; what exceeds 30 s
-    is cut off. Padding never changes a prediction. The mixture of layers by softmax weights follows SUPERB
-    (Yang et al. 2021, section 3.2). Raises `ValueError` for a length of zero.
+    is cut off. Padding never changes a prediction. It consists of `extract_features`, `describe` and
+    `judge`; `judge` can be given what is known about the voice of the person, so that a voice is compared
+    with itself instead of with everybody's. Raises `ValueError` for a length of zero.
     """
 
     config: WhisperVoiceConfig
@@ -124,18 +140,13 @@ class WhisperVoice(nn.Module):
     def __init__(self, config: WhisperVoiceConfig):
         super().__init__()
         self.config = config
-        self.encoder = WhisperEncoder(config.width, config.heads, config.blocks)
-        self.mixture = nn.Parameter(torch.zeros(config.blocks + 1))
-        # Each value on its own scale: a few values of Whisper's layers are a hundred times the others.
-        self.scales = nn.ModuleList(
-            [nn.BatchNorm1d(config.width, affine=False) for _ in range(config.blocks + 1)]
-        )
-        self.projection = nn.Linear(config.width, config.units)
-        self.pooling = AttentiveStatistics(config.units)
-        self.prosody_scale = nn.BatchNorm1d(PROSODY_SIZE) if config.prosody else None
+        self.encoder = WhisperEncoder(config.width, config.heads, config.blocks, config.last_mlp)
+        self.size = 2 * config.width * (config.blocks + 1)
+        # Mean and variance of each moment over the corpus.
+        self.scale = nn.BatchNorm1d(self.size, eps=SMALLEST_VARIANCE, affine=False)
         self.dropout = nn.Dropout(config.dropout)
-        size = self.pooling.outputs + (PROSODY_SIZE if config.prosody else 0)
-        self.head = nn.Linear(size, len(config.labels))
+        self.hidden = nn.Linear(self.size, config.units)
+        self.head = nn.Linear(config.units, len(config.labels))
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Output:
         return self.classify(self.extract_features(waveforms_BN, lengths_B))
@@ -146,32 +157,61 @@ class WhisperVoice(nn.Module):
         check_lengths(lengths_B, waveforms_BN.shape[1])
         longest = LONGEST_STEPS * 2 * HOP
         waveforms_BN, lengths_B = waveforms_BN[:, :longest], lengths_B.clamp(max=longest)
-        frames_BTM, frames_B = whisper_log_mel(waveforms_BN, lengths_B)
-        whole_BP = prosody(waveforms_BN, lengths_B) if self.config.prosody else None
-        return SoundFeatures(frames_BTM, frames_B, whole_BP)
+        return SoundFeatures(*whisper_log_mel(waveforms_BN, lengths_B), None)
 
     def classify(self, sound: SoundFeatures) -> Output:
-        layers, steps_B = self.encoder(sound.frames, sound.lengths)
-        there_BS = present(steps_B, layers[0].shape[1])
-        mixed_BSW = torch.zeros_like(layers[0])
-        for weight, scale, layer in zip(self.mixture.softmax(0), self.scales, layers, strict=True):
-            mixed_BSW = mixed_BSW + weight * scale_steps(scale, layer, there_BS)
-        steps_BSU = functional.gelu(self.projection(self.dropout(mixed_BSW)))
-        embedding_BD = self.pooling(steps_BSU, there_BS)
-        embedding_BD = self.dropout(embedding_BD)
-        if self.prosody_scale is not None:
-            assert sound.prosody is not None
-            embedding_BD = torch.cat([embedding_BD, self.prosody_scale(sound.prosody)], dim=1)
-        return Output(self.head(embedding_BD), embedding_BD)
+        return self.judge(self.describe(sound))
+
+    def describe(self, sound: SoundFeatures) -> Tensor:
+        """Return the moments (B, F): each layer's mean and deviation over the loud steps."""
+        layers, _ = self.encoder(sound.frames, sound.lengths)
+        weights_BS1 = loudness_weights(sound.frames, sound.lengths).unsqueeze(2)
+        moments = []
+        for layer_BSW in layers:
+            layer_BSW = layer_BSW.float()
+            mean_B1W = (weights_BS1 * layer_BSW).sum(1, keepdim=True)
+            variance_BW = (weights_BS1 * (layer_BSW - mean_B1W).square()).sum(1)
+            # The variance of a single step is zero, where the slope of the root is infinite.
+            moments += [mean_B1W.squeeze(1), (variance_BW + 1e-9).sqrt()]
+        return torch.cat(moments, dim=1)
+
+    def judge(self, moments_BF: Tensor, reference: Reference | None = None) -> Output:
+        """Return logits and embedding for moments (B, F), relative to the corpus or to the person."""
+        if reference is None:
+            scaled_BF = self.scale(moments_BF)
+        else:
+            mean_BF, variance_BF = shrunk(
+                reference,
+                self.scale.running_mean,  # type: ignore[arg-type]
+                self.scale.running_var,  # type: ignore[arg-type]
+                self.config.reference_weight,
+            )
+            scaled_BF = (moments_BF - mean_BF) * (variance_BF + SMALLEST_VARIANCE).rsqrt()
+        embedding_BD = functional.gelu(self.hidden(self.dropout(scaled_BF)))
+        logits_BK = self.head(self.dropout(embedding_BD))
+        if self.config.prior and not self.training:
+            prior_K = torch.tensor(self.config.prior, device=logits_BK.device)
+            logits_BK = logits_BK + (prior_K / prior_K.mean()).log()
+        return Output(logits_BK, embedding_BD)
 
 
-def scale_steps(scale: nn.Module, steps_BSW: Tensor, there_BS: Tensor) -> Tensor:
-    """Return steps with mean zero and deviation one for each value; statistics are of real steps alone."""
-    if not scale.training:
-        return scale(steps_BSW.transpose(1, 2)).transpose(1, 2)
-    there_BS1 = there_BS.unsqueeze(2)
-    scaled_NW = scale(steps_BSW[there_BS])
-    return torch.zeros_like(steps_BSW, dtype=scaled_NW.dtype).masked_scatter(there_BS1, scaled_NW)
+def loudness_weights(frames_BTM: Tensor, frames_B: Tensor) -> Tensor:
+    """Return a weight for each step (B, S), near 0 in quiet ones; they sum to 1.
+
+    A frame counts by its level against the clip's loud frames (the mean level, weighted by power), so that
+    silence around speech and pauses change nothing.
+    """
+    there_BT = present(frames_B, frames_BTM.shape[1])
+    power_BT = (10 ** (4 * frames_BTM - 4)).sum(2) * there_BT
+    loud_B1 = power_BT.square().sum(1, keepdim=True) / power_BT.sum(1, keepdim=True).clamp(
+        min=1e-12
+    )
+    decibels_BT = 10 * (power_BT.clamp(min=1e-12) / loud_B1.clamp(min=1e-12)).log10()
+    weights_BT = torch.sigmoid((decibels_BT + QUIET) / SOFTNESS) * there_BT
+    # A step holds a frame and the next one; as a convolution its length agrees with `conv2` in graphs.
+    both_11K = weights_BT.new_tensor([[[0.0, 1.0, 1.0]]])
+    weights_BS = functional.conv1d(weights_BT[:, None], both_11K, stride=2, padding=1)[:, 0]
+    return weights_BS / weights_BS.sum(1, keepdim=True)
 
 
 def whisper_log_mel(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:

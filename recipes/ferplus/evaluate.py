@@ -2,15 +2,18 @@
 
     python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet runs/ferplus.npz valid
     python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet runs/ferplus.npz test
+    python -m recipes.ferplus.evaluate weights/face-ferplus-seresnet+runs/compact runs/ferplus.npz valid
 
 `cntk-majority` counts the images on which the majority rule of the released FER+ code finds an emotion (3,191
 of PublicTest as `valid`, 3,137 of PrivateTest as `test`), `paper` those behind the published figures (3,359
 and 3,335), `albanie` those of Albanie et al. 2018 (votes of fer2013new.csv). `fer2013` and `fer2013-five`
-use FER2013's own label. Measure `test` once for each model.
+use FER2013's own label. For networks of the eight emotions, `votes` compares probabilities with shares of
+votes (see vote_shares). Names joined by `+` are measured as the mean of their probabilities. Measure `test`
+once for each model.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,10 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
+from multimodal_fer.errors import ConfigError
 from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.labels import FER_PLUS
+from multimodal_fer.models.inference import for_inference
 from multimodal_fer.training.metrics import bootstrap_intervals, classification_report
 from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
@@ -32,6 +37,7 @@ from recipes.ferplus.learning.runs import load_any
 from recipes.ferplus.learning.schemes import SCHEMES
 from recipes.ferplus.learning.views import VIEWS, predict
 from recipes.ferplus.prepare import load_split
+from recipes.ferplus.vote_shares import vote_report, vote_shares
 
 Targets = Callable[[Split], NDArray[numpy.float64]]
 
@@ -46,13 +52,19 @@ PARTS = {split: USAGES[split] for split in ("valid", "test")}
 RESULTS = Path(__file__).parent / "results"
 
 
-def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:
-    """Return the metrics by each protocol of the network's labels and each view."""
-    labels = tuple(model.config.labels)
+def measure(models: Sequence[FaceNetwork], part: Split) -> dict[str, Any]:
+    """Return `protocols`, metrics by each protocol of the networks' labels and each view, and `votes`.
+
+    Several networks with the same labels answer with the mean of their probabilities. Ten crops are only
+    measured with FER2013's labels, for which there are published figures.
+    """
+    labels = tuple(models[0].config.labels)
     images = torch.from_numpy(part.images)
+    fast = [for_inference(model) for model in models]
     probabilities_of = {
-        view: (predict(model, images, view) / model.config.temperature).softmax(1).numpy()
+        view: numpy.mean([probabilities(model, images, view) for model in fast], axis=0)
         for view in VIEWS
+        if view != "ten_crop" or labels != FER_PLUS
     }
     protocols: dict[str, dict[str, Any]] = {}
     for protocol, (expected, make_targets) in PROTOCOLS.items():
@@ -61,10 +73,19 @@ def measure(model: FaceNetwork, part: Split) -> dict[str, dict[str, Any]]:
         if len(usable):
             truth = targets[usable].argmax(axis=1)
             protocols[protocol] = {
-                view: report(probabilities[usable], truth, labels)
-                for view, probabilities in probabilities_of.items()
+                view: report(found[usable], truth, labels)
+                for view, found in probabilities_of.items()
             }
-    return protocols
+    if labels != FER_PLUS:
+        return {"protocols": protocols}
+    shares, usable = vote_shares(part.votes)
+    agreement = vote_report(probabilities_of["single"][usable], shares)
+    return {"protocols": protocols, "votes": agreement}
+
+
+def probabilities(model: FaceNetwork, images: torch.Tensor, view: str) -> NDArray[numpy.floating]:
+    """Return the calibrated probabilities (N, K) of one network."""
+    return (predict(model, images, view) / model.config.temperature).softmax(1).numpy()
 
 
 def report(
@@ -78,16 +99,25 @@ def report(
 
 
 def evaluate(name: str, archive: str, split: str) -> dict[str, Any]:
-    """Return the result of one network on one split."""
-    title, model, training = load_any(name)
+    """Return the result of one network, or of the mean of several, on one split.
+
+    Raises `ConfigError` if they have different labels.
+    """
+    titles, models, trainings = zip(*map(load_any, name.split("+")), strict=True)
+    for title, model in zip(titles, models, strict=True):
+        if model.config.labels != models[0].config.labels:
+            raise ConfigError(
+                f"{title}: expected the labels {models[0].config.labels} of {titles[0]}, found "
+                f"{model.config.labels}"
+            )
     return {
-        "name": title,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "name": "+".join(titles),
+        "parameters": sum(p.numel() for model in models for p in model.parameters()),
         "corpus": "FER2013 images, FER+ votes",
         "split": PARTS[split],
         **provenance(f"python -m recipes.ferplus.evaluate {name} {archive} {split}"),
-        "training": training,
-        "protocols": measure(model, load_split(archive, split)),
+        "training": trainings[0] if len(models) == 1 else {},
+        **measure(models, load_split(archive, split)),
     }
 
 
@@ -106,6 +136,13 @@ def main(name: str, archive: str, split: str) -> None:
                 f"macro-F1 {figures['macro_f1']:.4f}  ECE {figures['calibration_error']:.4f}  "
                 f"({figures['images']} images)"
             )
+    if "votes" in result:
+        figures = ", ".join(
+            f"{name} {value:.3f}"
+            for name, value in result["votes"]["mean"].items()
+            if value is not None
+        )
+        print(f"probabilities against vote shares, mean over the emotions: {figures}")
     protocol, reports = next(iter(result["protocols"].items()))
     title = f"{result['name']}, {PARTS[split]}, {protocol}"
     draw_confusion(reports["single"], title, target.with_suffix(".svg"))

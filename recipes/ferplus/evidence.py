@@ -1,4 +1,4 @@
-"""Write embeddings and scores of the facial network on labelled faces, clean and corrupted, for the fusion.
+"""Write the scores of the facial network on labelled faces, clean and corrupted, for the fusion.
 
     python -m recipes.ferplus.evidence weights/face-ferplus-seresnet runs/ferplus.npz runs/evidence
 
@@ -15,6 +15,7 @@ from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.hub.loading import load_model
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.labels import FER_PLUS, FER_PLUS_TO_OPEN7, OPEN7
+from multimodal_fer.media.quality import face_quality
 from multimodal_fer.training.evidence import EvidenceSet, log_scores_of
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import file_hash
@@ -36,10 +37,12 @@ BATCH = 256
 
 @torch.inference_mode()
 def predict_scores(model: FaceNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return embeddings (N, D) and log scores (N, L)."""
-    outputs = [model(chunk) for chunk in images.split(BATCH)]
-    scores = [log_scores_of(output, model.config.temperature) for output in outputs]
-    return torch.cat([output.embedding for output in outputs]), torch.cat(scores)
+    """Return log scores (N, L) and the quality of the images (N,)."""
+    scores = [
+        log_scores_of(model(chunk), model.config.temperature) for chunk in images.split(BATCH)
+    ]
+    quality = [face_quality(image) for image in images.round().clamp(0, 255).byte().numpy()]
+    return torch.cat(scores), torch.tensor(quality)
 
 
 def main(name: str, archive: str, folder: str) -> None:
@@ -58,8 +61,8 @@ def main(name: str, archive: str, folder: str) -> None:
             for policy in CONDITIONS.values()
         ]
         evidence = EvidenceSet(
-            torch.stack([embedding for embedding, _ in outputs]),
-            torch.stack([scores for _, scores in outputs]),
+            torch.stack([scores for scores, _ in outputs]),
+            torch.stack([quality for _, quality in outputs]),
             places[torch.from_numpy(targets[usable].argmax(axis=1))],
             tuple(CONDITIONS),
             tuple(model.config.labels),

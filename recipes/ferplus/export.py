@@ -1,6 +1,9 @@
 """Export a finished run as a weights folder, calibrated on the validation images.
 
-python -m recipes.ferplus.export runs/compact runs/ferplus.npz weights/face-ferplus-seresnet
+    python -m recipes.ferplus.export runs/compact runs/ferplus.npz weights/face-ferplus-seresnet
+    python -m recipes.ferplus.export runs/compact runs/ferplus.npz weights/face-trial unfinished
+
+`unfinished` also exports a run that was stopped early; the config says how many epochs were done.
 """
 
 from dataclasses import replace
@@ -18,8 +21,10 @@ from recipes.ferplus.learning.config import TrainConfig
 from recipes.ferplus.learning.runs import result_model
 from recipes.ferplus.learning.schemes import SCHEMES
 from recipes.ferplus.learning.views import predict
+from recipes.ferplus.starts.graph import terms_of
 from recipes.ferplus.train import load_samples
 
+TERMS = "research use; images: FER2013 challenge terms, labels: MIT (FER+)"
 RARE = 0.03  # share of the training targets under which a class is rare
 ALLOWED_LOSS = 0.002  # of validation accuracy, in favour of rare classes
 
@@ -38,14 +43,20 @@ def lift_rare(logits: Tensor, truth: Tensor, frequency: Tensor) -> tuple[float, 
     return max(fair), max(fair) * full
 
 
-def export(run: str, archive: str, folder: str) -> None:
-    """Write the calibrated network of a finished run. Raises `DataError` for an unfinished one."""
+def export(run: str, archive: str, folder: str, stage: str = "finished") -> None:
+    """Write the calibrated network of a run.
+
+    Raises `DataError` for an unfinished run, unless `stage` is "unfinished".
+    """
+    if stage not in ("finished", "unfinished"):
+        raise DataError(f"expected unfinished or nothing after the folder, found {stage!r}")
     checkpoint = load_checkpoint(Path(run) / CHECKPOINT)
     config = TrainConfig(**checkpoint["config"])
     done = len(checkpoint["epochs"])
-    if done != config.epochs and not config.patience:
+    if done != config.epochs and not config.patience and stage == "finished":
         raise DataError(
-            f"{run}: {done} of {config.epochs} epochs are done; finish the training first"
+            f"{run}: {done} of {config.epochs} epochs are done; finish the training first, or add the "
+            "word unfinished"
         )
     model = result_model(checkpoint)
     device = torch.device("cpu")
@@ -67,7 +78,7 @@ def export(run: str, archive: str, folder: str) -> None:
         "modality": "face",
         "trained_on": f"FER2013 Training, {len(training.images):,} images, scheme {config.scheme}",
         "calibrated_on": f"FER2013 PublicTest, {len(validation.images):,} images",
-        "licence": "research use; images: FER2013 challenge terms, labels: MIT (FER+)",
+        "licence": TERMS + terms_of(checkpoint.get("started_from", {})),
         "rare_classes_lifted": lifted,
         "training": training_record(checkpoint),
         "commit": current_commit(),
@@ -77,4 +88,4 @@ def export(run: str, archive: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(export, __doc__, 3)
+    run_command(export, __doc__, 3, more=True)

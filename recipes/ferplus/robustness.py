@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from multimodal_fer.face.detection import CROP_WIDTHS, crop_face, find_faces
 from multimodal_fer.face.network import FaceNetwork
+from multimodal_fer.models.inference import for_inference
 from multimodal_fer.training.run import provenance
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import write_json
@@ -93,7 +94,10 @@ def place(image: Grey, size: int) -> tuple[NDArray[numpy.uint8], int]:
 
 
 def camera(width: int, turned: float = 0.0, quality: int = 0) -> Callable[[Grey], Grey | None]:
-    """Return a change that detects and crops a face of `width` pixels in a larger picture."""
+    """Return a change that detects and crops a face of `width` pixels in a larger picture.
+
+    Crops have the side of the corpus images, which is `input_size` of the networks for them.
+    """
 
     def change(image: Grey) -> Grey | None:
         picture, _ = place(roll(turned)(image) if turned else image, round(width * CROP_WIDTHS))
@@ -130,6 +134,7 @@ def measure(
     model: FaceNetwork, images: NDArray[numpy.uint8], truth: NDArray[numpy.integer]
 ) -> dict[str, Any]:
     """Return for each condition the share of faces found, and their accuracy with and without it."""
+    model = for_inference(model)
     clean = predict(model, torch.from_numpy(images)).argmax(1).numpy() == truth
     rows: dict[str, Any] = {}
     for name, change in CONDITIONS.items():

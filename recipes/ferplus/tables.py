@@ -112,6 +112,15 @@ SYSTEMS = (
     ),
 )
 
+# Not shipped: compared on PublicTest only.
+BOTH = (("cntk-majority", "single"), ("cntk-majority", "flip_averaged"))
+TRIAL = "face-ferplus-mobilenet"
+TRIALS = (
+    System(WEIGHTS, f"`{WEIGHTS}`", BOTH),
+    System(TRIAL, f"`{TRIAL}`, not shipped", BOTH),
+    System(f"{WEIGHTS}+{TRIAL}", "mean of both", BOTH),
+)
+
 PAPER = (("paper", "single"), ("cntk-majority", "single"))
 SCHEMES = (
     System("scheme-majority", "majority", PAPER, "83.85 ± 0.63"),
@@ -125,13 +134,13 @@ def read_result(name: str, kind: str = "test") -> dict[str, Any] | None:
     return generated.read_result(RESULTS, f"{name}.{kind}")
 
 
-def results_table(systems: tuple[System, ...]) -> str:
+def results_table(systems: tuple[System, ...], split: str = "test") -> str:
     """Return one row for each system, protocol and view; without a result, the published figure only."""
     head = ["system", "parameters", "epochs", "protocol, images", "accuracy (95 % interval)", "UAR"]
     head += ["macro-F1", "ECE", "published accuracy"]
     rows = []
     for system in systems:
-        result = read_result(system.result) or {"protocols": {}}
+        result = read_result(system.result, split) or {"protocols": {}}
         shown = [
             (protocol, view, result["protocols"][protocol][view])
             for protocol, view in system.rows
@@ -163,11 +172,11 @@ def size_of(result: dict[str, Any]) -> str:
 
 
 def epochs_of(training: dict[str, Any]) -> str:
-    """Return the epochs of all rounds, in order."""
-    if not training:
+    """Return the epochs of all rounds, in order; a published file before them is not counted."""
+    if not training or "file" in training:
         return NONE
     before, done = training.get("started_from"), str(training["epochs_done"])
-    return f"{epochs_of(before)} + {done}" if before else done
+    return f"{epochs_of(before)} + {done}" if before and "file" not in before else done
 
 
 def recall_table(systems: tuple[System, ...], protocol: str) -> str:
@@ -191,6 +200,41 @@ def recall_table(systems: tuple[System, ...], protocol: str) -> str:
     )
 
 
+def votes_table(name: str) -> str:
+    """Return a table of the agreement of probabilities with the shares of the votes, on PublicTest."""
+    result = read_result(name, "valid")
+    if result is None or "votes" not in result:
+        return NONE
+    head = ["emotion", "images with a vote", "rank correlation", "of images with a vote"]
+    head += [
+        "gap of probability and share",
+        "restrained images",
+        "share there",
+        "probability there",
+    ]
+    rows = []
+    for emotion, row in result["votes"]["emotions"].items():
+        some = row["restrained"]
+        rows.append(
+            [
+                emotion,
+                f"{row['images']:,}",
+                *(decimals(row[key]) for key in ("correlation", "correlation_if_voted")),
+                f"{row['calibration_error']:.3f}",
+                str(some["images"]),
+                *(decimals(some.get(key)) for key in ("share", "probability")),
+            ]
+        )
+    mean = result["votes"]["mean"]
+    keys = ("correlation", "correlation_if_voted", "calibration_error")
+    rows.append(["mean", "", *(decimals(mean[key], 3) for key in keys), "", "", ""])
+    return table(head, rows)
+
+
+def decimals(value: float | None, places: int = 2) -> str:
+    return NONE if value is None else f"{value:.{places}f}"
+
+
 def robustness_table(name: str) -> str:
     """Return a table of the accuracy on corrupted images."""
     result = read_result(name, "test.robustness")
@@ -210,12 +254,15 @@ def card(name: str) -> str:
     assert result is not None
     folder = ROOT / "weights" / name
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    written = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
+    written = (Path(__file__).parent / "cards" / f"{name}.md").read_text(encoding="utf-8")
     figures = "\n\n".join(
         [
             results_table(CHAMPION),
             recall_table(CHAMPION[:1], "cntk-majority"),
             robustness_table(name),
+            "Probabilities beside the shares of the votes (PublicTest, images with at least half of their "
+            "votes for an emotion; restrained: 40 to 60 % of these votes):",
+            votes_table(name),
             f"Measured on {result['date']} at commit `{result['commit']}` by `{result['command']}`; "
             f"{result['split']} was measured once. Training: {training_text(config['training'])}. "
             f"Temperature {config['settings']['temperature']}, fitted on {config['calibrated_on']}.",
@@ -229,18 +276,26 @@ def speed_table() -> str:
     path = ROOT / "benchmarks" / "results" / "face_networks.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     rows = [
-        [name, f"{row['parameters']:,}", f"{row['faces_per_second']:,.0f}",
-         f"{row['milliseconds_for_one']:.1f}"]
+        [name, f"{row['parameters']:,}",
+         *(f"{part['faces_per_second']:,.0f}" if part else NONE for part in by_threads(row)),
+         *(f"{part['milliseconds_for_one']:.1f}" if part else NONE for part in by_threads(row))]
         for name, row in found["networks"].items()
     ]  # fmt: skip
     head = [
         "network",
         "parameters",
         f"faces a second, {found['batch']} at once",
+        "on one thread",
         "milliseconds for one",
+        "on one thread",
     ]
     measured = f"{found['cores']} cores, {found['date']}, commit `{found['commit']}`"
     return f"{table(head, rows)}\n\n`{found['command']}`, {measured}."
+
+
+def by_threads(row: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the figures of a network with all threads and with one; the second may be empty."""
+    return row, row.get("one_thread", {})
 
 
 def training_text(training: dict[str, Any]) -> str:
@@ -248,6 +303,8 @@ def training_text(training: dict[str, Any]) -> str:
     own = {key: value for key, value in training.items() if key not in LEFT_OUT}
     text = generated.unusual(own, asdict(TrainConfig()), ("model", "scheme", "seed"))
     before = training.get("started_from")
+    if before and "file" in before:
+        return f"{text}. It started from the published file `{before['file']}`"
     return f"{text}. It started from the weights of: {training_text(before)}" if before else text
 
 
@@ -257,6 +314,9 @@ def pages() -> dict[Path, str]:
         "facial results": results_table(CHAMPION),
         "facial recall": recall_table(CHAMPION[:1], "cntk-majority"),
         "robustness": robustness_table(WEIGHTS),
+        "facial votes": votes_table(WEIGHTS),
+        "facial trials": results_table(TRIALS, "valid"),
+        "facial trial votes": votes_table(TRIAL),
         "network speed": speed_table(),
         "systems": results_table(SYSTEMS),
         "schemes": results_table(SCHEMES),

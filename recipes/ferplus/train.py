@@ -10,6 +10,7 @@ the result is the last epoch, with `keep = "best"` the most accurate one on Publ
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,20 +18,31 @@ from torch import Tensor, nn
 
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.face.network import FaceNetwork
+from multimodal_fer.face.zoo.mobilenet import MobileNet
 from multimodal_fer.models import build
+from multimodal_fer.models.inference import for_inference
 from multimodal_fer.training.distributed import Workers, seed_everything
 from multimodal_fer.training.metrics import classification_report
-from multimodal_fer.training.run import Run, decayed_apart
+from multimodal_fer.training.run import Run
 from multimodal_fer.training.sampling import draw_order, rarity
 from multimodal_fer.utils.devices import mixed_precision
+from multimodal_fer.utils.files import file_hash
 from recipes.ferplus.corpus.votes import counted
 from recipes.ferplus.learning.augmentation import AUGMENTATIONS, augment
 from recipes.ferplus.learning.config import TrainConfig
-from recipes.ferplus.learning.optimisation import OPTIMIZERS, SCHEDULES
+from recipes.ferplus.learning.optimisation import (
+    OPTIMIZERS,
+    SCHEDULES,
+    freeze,
+    parameter_groups,
+)
 from recipes.ferplus.learning.runs import load_any
 from recipes.ferplus.learning.schemes import SCHEMES, Scheme
 from recipes.ferplus.learning.views import predict
 from recipes.ferplus.prepare import load_split
+from recipes.ferplus.starts.mobilenet import is_published, start_from
+
+NORM_IMAGES = 512  # images on which the statistics of normalisation are measured at the start
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ def with_teacher(samples: Samples, config: TrainConfig, device: torch.device) ->
     predictions = []
     for name in config.teachers:
         teacher, _ = load_alike(name, SCHEMES[config.scheme].labels)
-        logits = predict(teacher.to(device), samples.images, "flip_averaged")
+        logits = predict(for_inference(teacher).to(device), samples.images, "flip_averaged")
         predictions.append((logits / teacher.config.temperature).softmax(1))
     taught = torch.stack(predictions).mean(0)
     return replace(samples, targets=samples.targets.lerp(taught, config.teacher_share))
@@ -92,24 +104,34 @@ class FaceRun(Run):
         seed_everything(config.seed)
         settings = {"labels": self.scheme.labels} | config.settings
         self.model = build(config.model, settings)
-        if config.start:
+        self.training = load_samples(config, "train", self.scheme, group.device)
+        if is_published(config.start):
+            self.start_from_file(Path(config.start))
+        elif config.start:
             start, training = load_alike(config.start, self.scheme.labels)
             self.about["started_from"] = training
             self.model.load_state_dict(start.state_dict())
+        freeze(self.model, config.frozen)
         self.model.to(group.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel = group.parallel(self.model)
         self.average = self.averaged(self.model)
-        self.training = load_samples(config, "train", self.scheme, group.device)
         if config.teachers:
             self.training = with_teacher(self.training, config, group.device)
         self.validation = load_samples(
             config, "valid", SCHEMES[self.scheme.measured_by], group.device
         )
-        groups = decayed_apart(self.model, config.weight_decay)
+        groups = parameter_groups(self.model, config)
         self.optimizer = OPTIMIZERS[config.optimizer](groups, config)
         steps = math.ceil(len(self.training.images) / config.batch)
         self.schedule = SCHEDULES[config.schedule](self.optimizer, config, steps)
+
+    def start_from_file(self, path: Path) -> None:
+        """Copy published weights into the network. Raises `ConfigError` if it is not a MobileNet."""
+        if not isinstance(self.model, MobileNet):
+            raise ConfigError(f"start = {path}: only a mobilenet starts from a published file")
+        start_from(self.model, path, self.training.images[:NORM_IMAGES].cpu())
+        self.about["started_from"] = {"file": path.name, "sha256": file_hash(path)}
 
     def train_epoch(self) -> float:
         """Train on all images once and return the mean loss; draws depend on seed, epoch and worker only."""
@@ -149,7 +171,10 @@ class FaceRun(Run):
 
     def validate(self) -> dict[str, float]:
         """Return metrics of the averaged weights on PublicTest."""
-        logits = predict(self.average.module, self.validation.images)
+        done = len(self.epochs) + 1
+        if done % self.config.validate_every and done != self.config.epochs:
+            return {}
+        logits = predict(for_inference(self.average.module), self.validation.images)
         report = classification_report(
             logits.softmax(1).cpu().numpy(),
             self.validation.targets.argmax(1).cpu().numpy(),

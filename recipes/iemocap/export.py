@@ -28,6 +28,7 @@ from recipes.iemocap.learning.config import read_settings
 from recipes.iemocap.learning.evidence import Parts
 from recipes.iemocap.learning.measures import EMOTION_FIGURES
 from recipes.iemocap.learning.runs import fold_folder, load_state, trained_folds
+from recipes.iemocap.learning.systems import network_name
 from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 from recipes.iemocap.publication.cards import UNSURE_BELOW, bundle_card, part_card, terms_text
 from recipes.iemocap.publication.final_training import Final, FinalSystem, train_final
@@ -156,7 +157,7 @@ def _write_part(
     more: Mapping[str, Any] | None = None,
 ) -> Path:
     folder = target.parent / f"{name}-{target.name}"
-    model = "late-attention" if name == "fusion" else final.record["model"]
+    model = "late-attention" if name == "fusion" else network_name(final.record["model"])
     about = {
         "modality": name,
         "licence": LICENCE,

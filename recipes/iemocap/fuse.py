@@ -11,8 +11,8 @@ attention trained there would trust it most. It is therefore trained on the vali
 cross-fitting: the speakers (the dialogs, if there is one speaker) are split into two halves; one network
 learns from the first half while the second selects its epoch and calibrates it, another one the other way
 round; the prediction is the mean of both. The parts' own epochs and temperatures were selected on the same
-validation part, one number each. The test part is not used. Modalities are dropped at random and embeddings
-get noise, since the halves are small.
+validation part, one number each. The test part is not used. Modalities are dropped at random, so that every
+combination is learnt. The prior is the share of each label in the turns that it learns from.
 """
 
 import math
@@ -28,14 +28,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from multimodal_fer.errors import ConfigError, DataError
-from multimodal_fer.fusion.late_attention import (
-    Evidence,
-    LateAttention,
-    drop_modalities,
-    fusion_loss,
-)
+from multimodal_fer.fusion.late_attention import LateAttention, drop_modalities
 from multimodal_fer.hub.registry import folder_here
-from multimodal_fer.labels import MODALITIES
 from multimodal_fer.models import build
 from multimodal_fer.training.config import load_config
 from multimodal_fer.training.distributed import Workers, seed_everything, workers
@@ -66,17 +60,12 @@ class FuseConfig:
     data: str = "runs/iemocap"
     run: str = "runs/iemocap-fusion"  # folder of the folds; of half a fold while it is trained
     parts: str = ""  # run folders, or a facial network's weights, separated by commas
-    scores_only: tuple[str, ...] = ()  # modalities whose embeddings are not used
     fold: int = 0
     half: int = 0  # of the validation part, used for training
-    width: int = 32
-    dropout: float = 0.3
-    noise: float = 0.3  # of the embeddings, in standard deviations
     missing: float = 0.3  # share of the modalities that are dropped
-    own_loss: float = 0.3  # weight of each modality's own head
     epochs: int = 60
     batch: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 5e-2
     average_decay: float = 0.98
     keep: str = "best"
@@ -121,29 +110,18 @@ class AttentionRun(Run):
         about: Mapping[str, Any],
     ) -> None:
         super().__init__(config, group)
-        if unknown := set(config.scores_only) - set(MODALITIES):
-            raise ConfigError(
-                f"scores_only: expected some of {MODALITIES}, found {sorted(unknown)}"
-            )
         seed_everything(config.seed)
-        scales, evidence = training.scales(), training.evidence
-        self.training = training.scaled(scales)
-        self.validation = validation and validation.scaled(scales)
+        self.training, self.validation = training, validation
         self.about |= {
             **about,
-            "scales": {name: list(pair) for name, pair in scales.items()},
             "settings": {
                 "labels": list(labels),
-                "embeddings": {name: part.embedding.shape[1] for name, part in evidence.items()},
-                "part_labels": {name: own_labels[name] for name in evidence},
-                "scores_only": [name for name in evidence if name in config.scores_only],
-                "width": config.width,
-                "dropout": config.dropout,
+                "part_labels": {name: own_labels[name] for name in training.evidence},
+                "frequencies": training.frequencies(own_labels, labels),
+                "prior": training.label_shares(len(labels)),
             },
         }
-        self.model = build("late-attention", self.about["settings"])
-        start_by_name(self.model, own_labels, labels)
-        self.model.to(group.device)
+        self.model = build("late-attention", self.about["settings"]).to(group.device)
         self.average = self.averaged(self.model)
         self.optimizer = AdamW(decayed_apart(self.model, config.weight_decay), config.learning_rate)
         steps = math.ceil(len(self.training.turns) / config.batch)
@@ -175,17 +153,11 @@ class AttentionRun(Run):
         return total / len(order)
 
     def loss(self, batch: Joined, generator: torch.Generator) -> Tensor:
-        """Return the cross-entropy of the joint prediction and of each present modality's own head."""
-        device, config = self.group.device, self.config
-        noisy = {name: self._noisy(part, generator) for name, part in batch.evidence.items()}
-        present_BM = drop_modalities(batch.present, config.missing, generator).to(device)
-        targets_B = batch.targets.to(device)
-        return fusion_loss(self.model(noisy, present_BM), present_BM, targets_B, config.own_loss)
-
-    def _noisy(self, part: Evidence, generator: torch.Generator) -> Evidence:
-        noise = self.config.noise * torch.randn(part.embedding.shape, generator=generator)
+        """Return the cross-entropy of the joint prediction."""
         device = self.group.device
-        return Evidence((part.embedding + noise).to(device), part.log_scores.to(device))
+        present_BM = drop_modalities(batch.present, self.config.missing, generator).to(device)
+        fused = self.model(batch.evidence_on(device), present_BM)
+        return functional.cross_entropy(fused.logits, batch.targets.to(device))
 
     def validate(self) -> dict[str, float]:
         if self.validation is None:
@@ -217,28 +189,12 @@ class HalfRun(AttentionRun):
 
 
 @torch.no_grad()
-def start_by_name(
-    model: LateAttention, own_labels: Mapping[str, Sequence[str]], labels: Sequence[str]
-) -> None:
-    """Initialise the shortcuts so that each part's score counts for the label of the same name."""
-    for name, layer in model.shortcuts.items():
-        layer.weight.zero_()  # type: ignore[operator]
-        for row, label in enumerate(labels):
-            if label in own_labels[name]:
-                layer.weight[row, own_labels[name].index(label)] = 1  # type: ignore[index]
-
-
-@torch.no_grad()
 def fused_logits(model: nn.Module, joined: Joined, present: Tensor | None = None) -> Tensor:
     """Return logits (N, K) of the turns; `present` (N, M) may exclude modalities."""
     model.eval()
     device = next(model.parameters()).device
-    evidence = {
-        name: Evidence(part.embedding.to(device), part.log_scores.to(device))
-        for name, part in joined.evidence.items()
-    }
     present = joined.present if present is None else present
-    return model(evidence, present.to(device)).logits.float().cpu()
+    return model(joined.evidence_on(device), present.to(device)).logits.float().cpu()
 
 
 def check_parts(folder: Path, state: Mapping[str, Any], digests: Mapping[str, str]) -> None:
@@ -271,23 +227,20 @@ class FusedFold:
             check_parts(folder, state, self.parts.digests)
             model: LateAttention = build("late-attention", state["settings"])
             model.load_state_dict(result_state(state))
-            scales = {name: (pair[0], pair[1]) for name, pair in state["scales"].items()}
-            other = validation.rows(halves[1 - half]).scaled(scales)
+            other = validation.rows(halves[1 - half])
             temperature = fit_temperature(fused_logits(model, other), other.targets)
-            self.networks.append((model, scales, temperature))
+            self.networks.append((model, temperature))
 
     @property
     def parameters(self) -> int:
         """Return the number of parameters of late attention, without those of the parts."""
-        return sum(
-            weights.numel() for model, _, _ in self.networks for weights in model.parameters()
-        )
+        return sum(weights.numel() for model, _ in self.networks for weights in model.parameters())
 
     def probabilities(self, joined: Joined, present: Tensor | None = None) -> Tensor:
         """Return the mean probabilities (N, K) of both networks."""
         scores = [
-            (fused_logits(model, joined.scaled(scales), present) / temperature).softmax(1)
-            for model, scales, temperature in self.networks
+            (fused_logits(model, joined, present) / temperature).softmax(1)
+            for model, temperature in self.networks
         ]
         return torch.stack(scores).mean(0)
 

@@ -36,7 +36,13 @@ from recipes.iemocap.learning.config import ALL, TrainConfig, split_words
 from recipes.iemocap.learning.face_scores import FaceFeatures
 from recipes.iemocap.learning.inputs import Item, Reader, collate, cut, encode, predict, texts_of
 from recipes.iemocap.learning.runs import fold_digest, fold_folder
-from recipes.iemocap.learning.systems import SYSTEMS, Batch, build_network
+from recipes.iemocap.learning.systems import (
+    SYSTEMS,
+    WHISPER,
+    Batch,
+    build_network,
+    start_encoder,
+)
 from recipes.iemocap.learning.targets import make_goal
 from recipes.iemocap.preparation.prepared import Prepared, load_prepared
 
@@ -100,6 +106,8 @@ class FoldRun(Run):
             sizes["size"] = faces.size
         self.about["settings"] = sizes | config.settings
         self.model = build_network(config.model, self.about["settings"])
+        if config.model == WHISPER:
+            start_encoder(self.model)
         if vectors is not None:
             getattr(self.model, "text", self.model).set_word_vectors(vectors)
         self.model.to(self.group.device)

@@ -12,7 +12,7 @@ WEIGHTS = Path(__file__).parent.parent.parent / "weights"
 PARTS = {
     "face": "face-ferplus-seresnet",
     "voice": "voice-open7-whisper",
-    "text": "text-open7-words",
+    "text": "text-open7-minilm",
     "fusion": "fusion-open7",
 }
 UNSURE_BELOW = 0.5  # a calibrated score below this is more likely wrong than right

@@ -1,7 +1,7 @@
 """Export a finished run as a weights folder, calibrated on its validation split.
 
     python -m recipes.open.export runs/voice-open7 weights/voice-open7-whisper
-    python -m recipes.open.export runs/text-open7 weights/text-open7-words
+    python -m recipes.open.export runs/text-sentences weights/text-open7-minilm
     python -m recipes.open.export runs/fusion weights/fusion-open7
 
 The run's configuration names the data folder; `data=FOLDER` at the end names another.
@@ -17,19 +17,22 @@ from torch import Tensor
 from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.fusion.late_attention import pattern_name
 from multimodal_fer.hub.loading import save_model
+from multimodal_fer.layers.hierarchical import sum_fine_labels
 from multimodal_fer.training.metrics import fit_temperature
 from multimodal_fer.training.run import current_commit
 from multimodal_fer.utils.command_line import run_command
 from recipes.open.fusion import train as fusion_train
 from recipes.open.runs import Trained, load_run, load_trained
 from recipes.open.text import train as text_train
+from recipes.open.text.calibration import calibrate_fine_labels, fine_logits
 from recipes.open.text.corpora import labels_of_corpora, read_texts, targets_of
 from recipes.open.voice import train as voice_train
 from recipes.open.voice.prepare import load_speech
 
 LICENCE = {
     "voice": "CC BY-NC-SA 4.0, as RAVDESS and nEMO are; started from Whisper tiny.en, MIT",
-    "text": "research use; GoEmotions CC BY 4.0, Stack Overflow CC BY-SA, ISEAR research",
+    "text": "research use; GoEmotions CC BY 4.0, Stack Overflow and EmoBank CC BY-SA, ISEAR research; "
+    "started from MiniLM, Apache-2.0",
     "fusion": "research use, as its parts",
 }
 
@@ -49,9 +52,9 @@ def voice_validation(
 def text_validation(trained: Trained, config: text_train.TextTrainConfig) -> tuple[Tensor, Tensor]:
     """Return logits over the labels that each corpus has, and targets, of the validation texts."""
     samples = read_texts(config.data, config.corpora, "validation")
-    texts = [sample.text for sample in samples]
-    tokens = text_train.encode_texts(trained.model, trained.vocabulary, texts)
-    logits = text_train.predict_texts(trained.model, tokens)
+    model, head = trained.model, trained.model.head
+    logits = fine_logits(model, trained.vocabulary, tuple(sample.text for sample in samples))
+    logits = sum_fine_labels(logits, head.labels, list(head.finer.values()))
     logits = text_train.mask_missing(logits, torch.from_numpy(labels_of_corpora(samples)))
     return logits, torch.from_numpy(targets_of(samples))
 
@@ -72,10 +75,10 @@ def draw_fusion_samples(
         fusion_train.load_sets(config.evidence, "validation")
     )
     generator = torch.Generator().manual_seed(2)
-    labels = fusion_train.draw_labels(40_000, config.prior, generator)
-    batch = validation.draw(labels, config, generator)
+    batch = validation.draw(40_000, config.prior, config, generator)
     with torch.no_grad():
-        return trained.model(batch.evidence, batch.present).logits, labels, batch.present
+        logits = trained.model(batch.evidence, batch.present).logits
+    return logits, batch.labels, batch.present
 
 
 def fit_pattern_temperatures(
@@ -121,6 +124,8 @@ def export(run: str, folder: str, data: str = "") -> None:
     temperature = fit_temperature(*validate(trained, config))
     model = trained.model
     model.config = replace(model.config, temperature=round(temperature, 4))
+    if kind == "text":
+        model.config = calibrate_fine_labels(trained, config.data, config.corpora)
     if kind == "fusion":
         by_pattern = fit_pattern_temperatures(trained, config)
         model.config = replace(model.config, pattern_temperatures=by_pattern)

@@ -8,7 +8,9 @@ from multimodal_fer.hub.loading import load_model, load_reader
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.hub.weights_folder import read_config
 from multimodal_fer.models import build
-from multimodal_fer.text.network import Reader, WordNetwork
+from multimodal_fer.text.network import WordNetwork
+from multimodal_fer.text.sentences.encoder import SentenceEncoder
+from multimodal_fer.text.sentences.word_pieces import PAD, WordPieces
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.training.config import current_names
 from multimodal_fer.training.run import CHECKPOINT, load_checkpoint, result_state, training_record
@@ -21,7 +23,7 @@ class Trained(NamedTuple):
 
     name: str
     model: Any
-    vocabulary: Vocabulary | None
+    vocabulary: Vocabulary | WordPieces | None
     training: dict[str, Any]
 
 
@@ -38,13 +40,14 @@ def load_trained(name: str) -> Trained:
         model = build(checkpoint["config"].get("model", "late-attention"), checkpoint["settings"])
         model.load_state_dict(result_state(checkpoint))
         words = checkpoint.get("vocabulary")
-        vocabulary = Vocabulary(tuple(words)) if words else None
+        kind = WordPieces if words and words[0] == PAD else Vocabulary
+        vocabulary = kind(tuple(words)) if words else None
         return Trained(Path(name).name, model.eval(), vocabulary, training_record(checkpoint))
     folder = find_weights(name)
     training = current_names(read_config(folder).get("training", {}))
     model = load_model(folder)
-    if isinstance(model, WordNetwork):
-        reader: Reader = load_reader(folder)
+    if isinstance(model, WordNetwork | SentenceEncoder):
+        reader = load_reader(folder)
         return Trained(folder.name, reader.network, reader.vocabulary, training)
     return Trained(folder.name, model, None, training)
 

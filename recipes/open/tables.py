@@ -24,7 +24,14 @@ from recipes.open.voice.train import VoiceTrainConfig
 
 WEIGHTS = ROOT / "weights"
 CARDS = Path(__file__).parent / "cards"
-VOICE, TEXT, FUSION = "voice-open7-whisper", "text-open7-words", "fusion-open7"
+OTHER_WAYS = ("logistic stacking", "opinion pool", "product rule", "mean of scores")
+WORLDS = {
+    "realistic": "Half of the evidence corrupted, 5 % with label noise, some restrained, as in training:",
+    "corrupted": "Half of the evidence corrupted:",
+    "clean": "All evidence clean, and every modality shows the label:",
+    "clean, equal shares": "The same, if all labels are equally frequent:",
+}
+VOICE, TEXT, FUSION = "voice-open7-whisper", "text-open7-minilm", "fusion-open7"
 
 # Networks over folds of speakers: result, title, published figure.
 FOLDED = (("ravdess", "RAVDESS, its own 8 labels", "–"), ("nemo", "nEMO, its own 6 labels", "–"))
@@ -37,14 +44,40 @@ LADDER = (
     ("ladder-attention", "+ attentive statistics over time"),
     ("ladder-log-mel", "+ log-mel through convolutions instead of MFCC"),
 )
+# Protocols of `voice-folds`: title, and kinds of reference with the heads of their columns.
+HEADS = {
+    "ravdess": "RAVDESS, 8 labels, five folds",
+    "nemo": "nEMO, 6 labels, leave one speaker out",
+    "ravdess to nemo": "RAVDESS → nEMO, 6 labels",
+    "nemo to ravdess": "nEMO → RAVDESS, 6 labels",
+}
+REFERENCES = {
+    "none": "no reference",
+    "5 neutral": "5, mostly neutral",
+    "10 neutral": "10, mostly neutral",
+    "30 neutral": "30, mostly neutral",
+    "30 lacking": "30, one emotion missing",
+    "30 balanced": "30, balanced",
+    "all": "all clips",
+}
 PROTOCOLS = {
     "goemotions-ekman": ("macro_f1", "GoEmotions, all labels of a comment", "biLSTM 53, BERT 64"),
+    "goemotions-28": ("macro_f1", "GoEmotions, its 28 labels", "BERT 46"),
+    "goemotions-named": ("macro_f1", "GoEmotions, the fine labels of the answer", "–"),
     "goemotions-one": ("macro_f1", "GoEmotions, comments with one label", "–"),
     "isear": ("macro_f1", "ISEAR", "–"),
     "so_emotion": ("macro_f1", "Stack Overflow", "–"),
     "meld": ("weighted_f1", "MELD dev, never trained on", "–"),
+    "meld-sentiment": ("weighted_f1", "valence against MELD's sentiment, three classes", "–"),
+    "emobank": ("pearson", "valence against EmoBank's ratings", "–"),
+    "remarks": ("right", "sign of the valence of usability remarks, untouched half", "–"),
 }
-FIGURES = {"macro_f1": "macro-F1", "weighted_f1": "weighted F1"}
+FIGURES = {
+    "macro_f1": "macro-F1",
+    "weighted_f1": "weighted F1",
+    "pearson": "correlation",
+    "right": "accuracy",
+}
 
 
 def read(name: str) -> dict[str, Any] | None:
@@ -74,6 +107,40 @@ def folds_table() -> str:
     return table(head, rows) if rows else MISSING
 
 
+def heads_table() -> str:
+    """Return a table of the UAR of heads on Whisper's fixed encoder, by protocol and reference."""
+    result = read("voice-folds")
+    if result is None:
+        return MISSING
+    rows = [
+        [title, *(spread(found["summary"][kind], len(found["folds"])) for kind in REFERENCES)]
+        for name, title in HEADS.items()
+        if (found := result["protocols"].get(name))
+    ]
+    return table(["speakers never heard", *REFERENCES.values()], rows)
+
+
+def references_table() -> str:
+    """Return a table of the shipped voice on test speakers by what is known about their voices."""
+    result = read(VOICE)
+    references = result["folds"][0].get("references") if result else None
+    if not references:
+        return MISSING
+    rows = [
+        [
+            title,
+            f"**{row['uar']:.1%}**",
+            f"{row['accuracy']:.1%}",
+            f"{row['recall']['neutral']:.1%}",
+            f"{row['calibration_error']:.3f}",
+        ]
+        for kind, title in REFERENCES.items()
+        for row in [references[kind]]
+    ]
+    head = ["utterances of the speaker's own reference", "UAR", "WA", "neutral recall", "ECE"]
+    return table(head, rows)
+
+
 def ladder_table() -> str:
     """Return a table of the voice encoders between the published one and ours."""
     rows = []
@@ -82,6 +149,14 @@ def ladder_table() -> str:
             figures, folds = result["summary"]["clean"], len(result["folds"])
             both = [spread(figures[name], folds) for name in ("uar", "accuracy")]
             rows.append([title, f"{result['parameters']:,}", epochs_of(result), *both])
+    if (heads := read("voice-folds")) and (shipped := read(VOICE)):
+        size = f"{shipped['parameters'] / 1e6:.1f} M"
+        first = heads["protocols"]["ravdess"]["folds"][0]  # the same speakers
+        for kind, title in (
+            ("none", "Whisper tiny.en's first layers as they are, mean and deviation, a head"),
+            ("30 neutral", "+ against 30 utterances of the speaker, 70 % of them neutral"),
+        ):
+            rows.append([title, size, "–", f"{first[kind]:.1%}", "–"])
     return table(["voice encoder", "parameters", "epochs", "UAR", "WA"], rows) if rows else MISSING
 
 
@@ -126,13 +201,14 @@ def figure_of(report: Mapping[str, Any], figure: str) -> float:
     return report[figure]
 
 
-def text_table(names: tuple[str, ...] = (TEXT, "text-open7-minilm")) -> str:
-    """Return a table of the figures of every protocol."""
+def text_table(names: tuple[str, ...] = (TEXT, "text-open7-words")) -> str:
+    """Return a table of the figures of every protocol that a network was measured by."""
     rows = []
     for name in names:
         if result := read(f"{name}.test"):
             for protocol, (figure, title, published) in PROTOCOLS.items():
-                report = result["protocols"][protocol]
+                if (report := result["protocols"].get(protocol)) is None:
+                    continue  # a network without fine labels or valence
                 rows.append(
                     [
                         f"`{name}`, {result['parameters'] / 1e6:.1f} M",
@@ -147,28 +223,28 @@ def text_table(names: tuple[str, ...] = (TEXT, "text-open7-minilm")) -> str:
     return table(head, rows) if rows else MISSING
 
 
-def fusion_table(kind: str) -> str:
+def fusion_table(world: str) -> str:
     """Return a table of the accuracy of each way to fuse, for each pattern of present modalities."""
     result = read(f"{FUSION}.test")
     if result is None:
         return MISSING
     rows = []
-    for pattern, ways in result[kind].items():
+    for pattern, ways in result[world].items():
         alone = {way: row for way, row in ways.items() if way.endswith(" alone")}
         best = max(alone, key=lambda way: alone[way]["accuracy"])
-        fused = ways["late attention"]
+        fused, gain = ways["late attention"], ways["gain"]
         rows.append(
             [
-                pattern,
+                pattern.replace("+", " + "),
                 f"**{fused['accuracy']:.1%}**",
-                f"{ways['mean of scores']['accuracy']:.1%}",
-                f"{ways['product rule']['accuracy']:.1%}",
+                *(f"{ways[way]['accuracy']:.1%}" for way in OTHER_WAYS),
                 f"{alone[best]['accuracy']:.1%} ({best.removesuffix(' alone')})",
+                f"{100 * gain['mean']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})",
                 f"{fused['uar']:.1%}",
                 f"{fused['calibration_error']:.3f}",
             ]
         )
-    head = ["present", "late attention", "mean of scores", "product rule", "best alone"]
+    head = ["present", "late attention", *OTHER_WAYS, "best alone", "gain over the best (95 %)"]
     return table([*head, "UAR", "ECE"], rows)
 
 
@@ -209,7 +285,9 @@ def cards() -> dict[Path, str]:
         fold = result["folds"][0]
         about = generated.unusual(fold["training"], asdict(VoiceTrainConfig()), ("model", "seed"))
         recalls = recall_table(fold["figures"]["clean"], "all, clean")
-        figures[VOICE] = [voice_table(by_speaker=True), recalls, measured(result, about, VOICE)]
+        own = "Judged against the speaker's own voice, as `analyze` does from five utterances on:"
+        tables = [voice_table(by_speaker=True), recalls, own, references_table()]
+        figures[VOICE] = [*tables, measured(result, about, VOICE)]
     if result := read(f"{TEXT}.test"):
         about = generated.unusual(result["training"], asdict(TextTrainConfig()), ("model", "seed"))
         recalls = recall_table(result["protocols"]["goemotions-one"], "GoEmotions, one label")
@@ -217,10 +295,7 @@ def cards() -> dict[Path, str]:
     if result := read(f"{FUSION}.test"):
         about = generated.unusual(result["training"], asdict(FusionTrainConfig()), ("seed",))
         figures[FUSION] = [
-            "Half of the evidence corrupted, a tenth with label noise, as in training:",
-            fusion_table("corrupted"),
-            "All evidence clean and without label noise:",
-            fusion_table("clean"),
+            *(part for world in WORLDS for part in (WORLDS[world], fusion_table(world))),
             attention_table(),
             measured(result, about, FUSION, "see below for how often the test split was measured"),
         ]
@@ -239,8 +314,10 @@ def pages() -> dict[Path, str]:
         "voice folds": folds_table(),
         "voice ladder": ladder_table(),
         "voice results": voice_table(),
+        "voice heads": heads_table(),
+        "voice references": references_table(),
         "text results": text_table(),
-        "fusion results": fusion_table("corrupted"),
+        "fusion results": fusion_table("realistic"),
         "fusion clean": fusion_table("clean"),
         "attention": attention_table(),
         "written answers": written_answers(),

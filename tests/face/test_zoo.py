@@ -72,6 +72,33 @@ def test_resnet18_uses_the_middle_44_pixels():
     torch.testing.assert_close(whole, middle)
 
 
+def test_mobilenet_enlarges_corpus_crops_takes_others_as_they_are_and_ignores_brightness():
+    torch.manual_seed(0)
+    model = build("mobilenet", {}).eval()
+    small = torch.randint(0, 200, (2, 48, 48), dtype=torch.uint8)
+    large = torch.nn.functional.interpolate(small[:, None].float(), (112, 112), mode="bilinear")
+    with torch.inference_mode():
+        output = model(small)
+        assert output.embedding.shape == (2, 1024)
+        torch.testing.assert_close(output.logits, model(large[:, 0]).logits)
+        torch.testing.assert_close(output.logits, model(small * 0.5 + 20).logits, atol=1e-3, rtol=0)
+        assert not torch.allclose(output.logits, model(large[:, 0, 8:-8, 8:-8]).logits, atol=1e-3)
+
+
+def test_mobilenet_overwrites_maps_without_gradients_only():
+    torch.manual_seed(0)
+    model = build("mobilenet", {}).eval()
+    images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
+    with torch.no_grad():
+        fast = model(images).logits
+        again = model(images).logits
+    slow = model(images).logits
+    slow.sum().backward()
+    torch.testing.assert_close(fast, again, atol=0, rtol=0)
+    torch.testing.assert_close(fast, slow.detach())
+    assert model.stages[0][0].weight.grad.abs().sum() > 0
+
+
 def test_equalised_grey_levels_are_evenly_spread():
     ramp = torch.arange(256.0).view(1, 16, 16)
     expected = (torch.arange(1, 257) / 128 - 1).view(1, 16, 16)

@@ -26,7 +26,7 @@ resource = pytest.importorskip(
 
 ROOT = Path(__file__).parent.parent.parent
 LARGE = 10 * 2**30  # bytes
-FUSED = {"embeddings": {"face": 5, "text": 4}, "part_labels": {"face": FER_PLUS, "text": OPEN7}}
+FUSED = {"part_labels": {"face": FER_PLUS, "text": OPEN7}}
 MOST_GROWTH = 300 * 2**10  # KiB of memory that refusing may take
 
 
@@ -80,13 +80,16 @@ SETTINGS = {
     "shapes": ({"widths": [10**6, 10**6]}, r"does not fit.*expected .*1,000,000.*found"),
     "layers": ({"blocks": [10**9, 1]}, "more layers than any network here has"),
     "stages": ({"widths": [8] * 10**5, "blocks": [1] * 10**5}, "more layers than any network"),
-    "labels": ({"labels": ["a"] * 10**5}, r"does not fit.*head.bias: expected 100,000, found 8"),
+    "labels": (
+        {"labels": [str(n) for n in range(10**5)]},
+        r"does not fit.*head.bias: expected 100,000, found 8",
+    ),
     "crops": ({"input_size": 10**9}, "expected input_size from 1 to 1024, found 1000000000"),
     "no crops": ({"input_size": "48"}, "expected input_size from 1"),
     "cold": ({"temperature": 0}, "expected temperature from 0.001 to 1000, found 0"),
     "nothing": ({"temperature": float("nan")}, "expected temperature from 0.001 to 1000"),
     "hot": ({"temperature": float("inf")}, "expected temperature from 0.001 to 1000"),
-    "text": ({"widths": "wide"}, "cannot be built"),
+    "text": ({"widths": "wide"}, "expected widths as"),
     "unknown": ({"code": "import os"}, "has no setting"),
 }
 
@@ -219,7 +222,7 @@ def test_invalid_bundles_are_refused(folders):
     (both / "config.json").write_text(before)
     for values in ({"labels": "abc"}, {"labels": [1]}, {"unsure_below": float("nan")}):
         edit_config(both, **values)
-        refused(both, "expected a list of labels and 'unsure_below'", loading.load_bundle)
+        refused(both, "expected a list of different labels and 'unsure_below'", loading.load_bundle)
         (both / "config.json").write_text(before)
     pin_again(both, face={"files": {"config.json": "0" * 64}})
     refused(both, r"does not pin model\.safetensors", loading.load_bundle)
@@ -290,7 +293,7 @@ def test_other_than_regular_files_are_not_opened(face, name):
 )
 def test_configs_made_to_break_readers_are_refused(face, content):
     (face / "config.json").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"cannot be read|cannot be built"):
+    with pytest.raises(WeightsError, match=r"cannot be read|expected widths as tuple"):
         loading.load_model(face)
 
 
@@ -376,3 +379,50 @@ def test_no_module_executes_files(path):
 )
 def test_calls_that_run_code_are_found(code):
     assert calls_that_run_code(ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "sentence"),
+    [
+        ("face", {"input_size": 1.5}, "expected input_size as int, found 1.5"),
+        ("face", {"dropout": "much"}, "expected dropout as float, found 'much'"),
+        ("face", {"labels": [["anger"], "fear"]}, "expected labels as"),
+        ("face", {"labels": ["anger", "anger"]}, "expected different names as labels"),
+        ("face", {"labels": ["anger", ""]}, "expected different names as labels"),
+        ("face", {"temperature": True}, "expected temperature from"),
+        ("text", {"languages": 5}, "expected languages as"),
+        ("text", {"languages": [5]}, "expected languages as"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_refused_at_load(folders, part, values, sentence):
+    """Check what would otherwise fail while an answer is judged."""
+    edit_settings(folders / part, **values)
+    refused(folders / part, sentence)
+
+
+@pytest.mark.parametrize("labels", [["anger", "anger"], [["anger"]], ["anger", ""], []])
+def test_bundles_with_labels_that_are_no_names_are_refused(folders, labels):
+    edit_config(folders / "both", labels=labels)
+    refused(folders / "both", "expected a list of different labels", loading.load_bundle)
+
+
+def test_links_of_a_hub_cache_are_followed(folders, tmp_path):
+    """Check a snapshot of huggingface_hub, whose files are links to the blobs of the same repository."""
+    repository = tmp_path / "cache" / "models--a--b"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for number, file in enumerate(sorted((folders / "face").iterdir())):
+        file.rename(repository / "blobs" / str(number))
+        (snapshot / file.name).symlink_to(Path("..", "..", "blobs", str(number)))
+    assert loading.load_model(snapshot).config.labels == FER_PLUS
+    (repository / "blobs" / "0").rename(repository / "0")
+    next(path for path in snapshot.iterdir() if not path.exists()).unlink()
+    (snapshot / "config.json").unlink(missing_ok=True)
+    (snapshot / "config.json").symlink_to(repository / "0")
+    refused(snapshot, "leads out of its folder")
+
+
+def test_names_that_no_file_system_has(tmp_path):
+    with pytest.raises(WeightsError, match="not found"):
+        loading.load_bundle("x" * 300)

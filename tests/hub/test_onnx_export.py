@@ -35,13 +35,13 @@ import numpy, onnxruntime
 folder, tokens = sys.argv[1], json.loads(sys.argv[2])
 bundle = json.load(open(f"{folder}/open7.json"))
 run = {name: onnxruntime.InferenceSession(f"{folder}/{name}.onnx") for name in bundle["graphs"]}
-scores, embeddings = run["text"].run(
+scores, _ = run["text"].run(
     None, {"tokens": numpy.array([tokens]), "lengths": numpy.array([len(tokens)])}
 )
-inputs = {"text_scores": scores, "text_embedding": embeddings}
+inputs = {"text_scores": scores, "text_quality": numpy.ones(1, "f4")}
 about = bundle["graphs"]["fusion"]
-for name, (_, size) in about["inputs"].items():
-    inputs.setdefault(name, numpy.zeros((1, size), "f4"))
+for name, axes in about["inputs"].items():
+    inputs.setdefault(name, numpy.zeros([1, *axes[1:]], "f4"))
 inputs["present"] = numpy.array([[float(name == "text") for name in about["modalities"]]], "f4")
 fused, attention = run["fusion"].run(None, inputs)
 assert "torch" not in sys.modules

@@ -19,10 +19,7 @@ from multimodal_fer.layers.pointwise import Pointwise
 from multimodal_fer.models import MODELS, build
 
 ENCODERS = {"pretrained-voice": "wav2vec2-group", "pretrained-text": "bert"}
-EVIDENCE = {
-    "embeddings": {"face": 8, "text": 8},
-    "part_labels": {"face": list(OPEN7), "text": list(OPEN7)},
-}
+EVIDENCE = {"part_labels": {"face": list(OPEN7), "text": list(OPEN7)}}
 NARROW = {
     "mini-xception": ([8, 8], [8, 16, 32]),
     "se-resnet": ([8, 8], [8, 16], [12, 12], [16, 16], [24, 16], [32, 16, 8]),

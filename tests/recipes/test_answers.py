@@ -95,7 +95,7 @@ def test_a_few_are_the_same_few_each_time():
 
 def test_settings_of_the_command():
     words = ["a", "limit=3", "b", "bundle=mine"]
-    assert evaluate.read_settings(words) == (["a", "b"], "mine", 3)
+    assert evaluate.read_settings(words) == (["a", "b"], "mine", 3, 1)
     for wrong in (["a", "limits=3"], ["a", "limit=few"], ["limit=3"]):
         with pytest.raises(ConfigError):
             evaluate.read_settings(wrong)
@@ -151,6 +151,8 @@ def test_speech_through_analyze(results, speech):
             table.writerow([name, f"s{number}", label])
     result = measured(results, "speech", str(corpus), "limit=2")
     assert result["limit"] == 2 and result["speech_model"]
+    apart = measured(results, "speech", str(corpus), "limit=2", "workers=2")
+    assert apart["rows"] == result["rows"]
     assert [row["condition"] for row in result["rows"]] == list(answers_speech.CONDITIONS)
     for row in result["rows"]:
         assert (row["data"], row["files"]) == ("people", 2)
@@ -210,6 +212,8 @@ def test_texts_through_analyze_text(results):
     assert "| invented factual remarks | 5 |" in page and "Of 5 factual remarks" in page
     assert "Not measured yet: held-out speakers, held-out faces." in page
     assert "a few samples only" in page
+    assert result["valence"]["usability_remarks"]["texts"] == 5
+    assert "Valence of texts: it correlates" in page
 
 
 def test_factual_remarks_are_twenty():

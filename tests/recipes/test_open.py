@@ -12,30 +12,34 @@ from conftest import SAMPLE, write_clip
 
 from multimodal_fer.analyzer import Analyzer
 from multimodal_fer.errors import ConfigError, DataError
+from multimodal_fer.fusion.bundle import Bundle
+from multimodal_fer.fusion.prediction import Predictor
 from multimodal_fer.hub import loading
 from multimodal_fer.labels import FER_PLUS, MODALITIES, OPEN7
 from multimodal_fer.models import build
 from multimodal_fer.models.reference_outputs import reference_logits
+from multimodal_fer.speech.whisper_tensors import load_encoder
 from multimodal_fer.training.config import load_config
 from multimodal_fer.training.distributed import Workers
 from multimodal_fer.training.evidence import EvidenceSet
 from multimodal_fer.training.run import load_checkpoint, save_checkpoint
 from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.utils.files import file_hash
+from multimodal_fer.voice.reference import LEAST_UTTERANCES
 from recipes.open import export
+from recipes.open.fusion import baselines, evidence
 from recipes.open.fusion import evaluate as fusion_evaluate
-from recipes.open.fusion import evidence
 from recipes.open.fusion import train as fusion_recipe
 from recipes.open.runs import config_of, load_trained
 from recipes.open.text import evaluate as text_evaluate
 from recipes.open.text import train as text_recipe
 from recipes.open.text.corpora import Sample, labels_of_corpora, read_texts, targets_of
 from recipes.open.voice import evaluate as voice_evaluate
-from recipes.open.voice import prepare
+from recipes.open.voice import folds, head, prepare
 from recipes.open.voice import train as voice_recipe
 from recipes.open.voice.corpora import deal_speakers, read_corpus
 from recipes.open.voice.margins import vary_margins
-from recipes.open.voice.whisper_start import load_encoder
+from recipes.open.voice.references import make_reference, mixture_weights
 
 PITCH = {"neutral": 0.0, "happy": 120.0, "sad": -80.0, "angry": 300.0}
 SENTENCES = {
@@ -52,7 +56,7 @@ TEXT = text_recipe.TextTrainConfig(
     settings={"word_size": 8, "units": 8}, corpora=("goemotions",), vectors="none",
     smallest_count=1, epochs=6, batch=16, learning_rate=0.01, average_decay=0.5,
 )  # fmt: skip
-FUSION = fusion_recipe.FusionTrainConfig(width=16, epochs=2, steps=20, batch=32)
+FUSION = fusion_recipe.FusionTrainConfig(epochs=2, steps=20, batch=32)
 
 
 def write_voices(root):
@@ -100,7 +104,14 @@ def write_texts(root):
     (root / "so_emotion" / "so_emotion.tsv").write_text("\n".join(rows))
     (root / "meld").mkdir()
     (root / "meld" / "dev_sent_emo.csv").write_text(
-        'Utterance,Emotion\n"Oh, no!",sadness\nHi,neutral\n'
+        'Utterance,Emotion,Sentiment\n"Oh, no!",sadness,negative\nHi,neutral,neutral\n'
+    )
+    (root / "emobank").mkdir()
+    (root / "emobank" / "emobank.csv").write_text(
+        "id,split,V,A,D,text\n"
+        + "".join(
+            f"{n},test,{2 + n / 10},3,3,a {'good' if n > 9 else 'bad'} day\n" for n in range(20)
+        )
     )
 
 
@@ -120,6 +131,9 @@ def results(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (voice_evaluate, text_evaluate, fusion_evaluate):
             patch.setattr(module, "RESULTS", folder)
+        patch.setattr(fusion_evaluate, "SAMPLES", 500)
+        patch.setattr(fusion_evaluate, "DRAWS", 2)
+        patch.setattr(baselines, "STEPS", 50)
         yield folder
 
 
@@ -142,8 +156,8 @@ def same_weights(one, other):
 def test_a_voice_starts_from_whispers_encoder(corpora, tmp_path, rate):
     config = replace(
         VOICE, data=str(corpora / "speech"), run=str(tmp_path / "voice"), model="whisper-voice",
-        settings={"blocks": 1, "units": 16}, start="whisper-tiny.en", encoder_rate=rate, epochs=1,
-        limit=16, precision="bfloat16",
+        settings={"blocks": 1, "last_mlp": True, "units": 16}, start="whisper-tiny.en", encoder_rate=rate,
+        epochs=1, limit=16, precision="bfloat16",
     )  # fmt: skip
     trained = load_trained(str(voice_recipe.train(config))).model
     kept = [
@@ -151,6 +165,67 @@ def test_a_voice_starts_from_whispers_encoder(corpora, tmp_path, rate):
         for name, value in load_encoder(1).items()
     ]
     assert all(kept) if rate == 0 else not any(kept)
+
+
+HEAD = replace(
+    VOICE, model="whisper-voice", settings={"blocks": 1, "units": 16, "dropout": 0.2},
+    start="whisper-tiny.en", versions=2, balance=0.5, epochs=20, batch=16, learning_rate=3e-3,
+)  # fmt: skip
+
+
+def test_a_head_on_whispers_encoder_learns_and_answers(corpora, results, tmp_path, monkeypatch):
+    config = replace(HEAD, data=str(corpora / "speech"), run=str(tmp_path / "head"))
+    whole = head.train(config)
+    assert same_weights(whole, interrupted(head.HeadRun, config, tmp_path / "head-again"))
+    figures = load_checkpoint(whole / "last.pt")["epochs"]
+    assert figures[-1]["valid_uar"] > 0.6 > 0.25  # chance is 0.25
+    trained = load_trained(str(whole)).model
+    assert torch.equal(trained.encoder.conv1.weight, load_encoder(1)["conv1.weight"])
+    export.export(str(whole), str(tmp_path / "voice"))
+    exported = load_trained(str(tmp_path / "voice")).model
+    assert exported.config.temperature != 1.0
+
+    predictor = Predictor(Bundle("test", "0" * 64, OPEN7, 0.4, voice=exported), torch.device("cpu"))
+    speech = prepare.load_speech(corpora / "speech")
+    sounds = [(number, speech.waveform(number)) for number in range(LEAST_UTTERANCES)]
+    few, enough = (predictor.predict_voices(some) for some in (sounds[1:], sounds))
+    alone = predictor.predict_voices(sounds[:1])
+    assert alone[0].scores != enough[0].scores  # judged against the speaker's own voice
+    for number in few:
+        one = predictor.predict_voices([sounds[number]])[number]
+        assert few[number].scores == pytest.approx(one.scores, abs=1e-4)
+
+
+def test_folds_are_measured_for_every_corpus(corpora, results, tmp_path, monkeypatch):
+    toml = tmp_path / "head.toml"
+    toml.write_text(
+        'model = "whisper-voice"\nsettings = { blocks = 1, units = 16 }\n'
+        'start = "whisper-tiny.en"\nversions = 2\nbatch = 16\nlearning_rate = 3e-3\n'
+    )
+    monkeypatch.setattr(folds, "SETTINGS", toml)
+    monkeypatch.setattr(folds, "STEPS", 40)
+    monkeypatch.setattr(folds, "RESULTS", results)
+    folds.main(str(corpora / "speech"))
+    found = json.loads((results / "voice-folds.json").read_text())["protocols"]["voices"]
+    assert len(found["folds"]) == 6 and found["summary"]["none"]["mean"] > 0.4
+    assert {"none", "all", "10 neutral", "30 lacking"} < set(found["summary"])
+    with pytest.raises(ConfigError, match="set versions to at least 1"):
+        folds.main(str(corpora / "speech"), "versions=0")
+
+
+def test_references_are_made_as_they_will_be_in_use():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0] * 10 + [1] * 30 + [2] * 5)
+    neutral = mixture_weights(labels, "neutral", 0, generator)
+    assert neutral[:10].sum().item() == pytest.approx(0.7) and neutral[40:].sum().item() > 0.1
+    lacking = mixture_weights(labels, "lacking", 0, generator)
+    assert sorted(round(lacking[labels == kind].sum().item(), 3) for kind in range(3))[0] == 0.0
+    pool = torch.randn(45, 6, generator=generator)
+    counts = torch.tensor([[0.0], [1.0], [20.0]])
+    found = make_reference(pool, neutral.expand(3, -1).contiguous(), pool[:3], counts, generator)
+    torch.testing.assert_close(found.mean[1], pool[1])  # itself alone
+    assert found.variance[1].abs().max() < 1e-5 and found.variance[2].min() > 0.05
+    assert torch.equal(found.count, counts)
 
 
 def test_everything_from_corpora_to_an_answer(corpora, results, tmp_path):
@@ -188,10 +263,15 @@ def test_everything_from_corpora_to_an_answer(corpora, results, tmp_path):
     export.export(str(fused), str(weights / "fusion"))
     fusion_evaluate.main(str(weights / "fusion"), folder)
     measured = json.loads((results / "fusion.test.json").read_text())
-    assert len(measured["corrupted"]) == 7  # every pattern of three modalities
-    assert set(measured["corrupted"]["face + voice"]) == {
-        "late attention", "mean of scores", "product rule", "face alone", "voice alone"
+    worlds = [f"{world}{prior}" for world in ("realistic", "corrupted", "clean")
+              for prior in ("", ", equal shares")]  # fmt: skip
+    for world in worlds:
+        assert set(measured[world]) == {"face+voice+text", "face+voice", "face+text", "voice+text"}
+    assert set(measured["corrupted"]["face+voice"]) == {
+        "late attention", "mean of scores", "product rule", "logistic stacking", "opinion pool",
+        "face alone", "voice alone", "gain"
     }  # fmt: skip
+    assert measured["attention"]["face"]["uniform"] < measured["attention"]["face"]["clean"]
 
     parts = {name: weights / name for name in (*MODALITIES, "fusion")}
     loading.save_bundle(weights / "drawn7", OPEN7, 0.5, parts)
@@ -216,8 +296,8 @@ def face_evidence(folder, weights):
         sure = 4.0 * torch.nn.functional.one_hot(labels, size) + noise
         vague = torch.randn(90, size, generator=generator)
         EvidenceSet(
-            torch.randn(2, 90, 16, generator=generator),
             torch.stack([sure, vague]).log_softmax(2),
+            torch.tensor([[1.0] * 90, [0.2] * 90]),
             labels,
             ("clean", "corrupted"),
             FER_PLUS,

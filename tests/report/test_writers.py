@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -45,7 +46,7 @@ def answer():
 
 def test_subtitles(answer):
     assert writers.to_srt(answer) == (
-        '1\n00:00:00,000 --> 00:00:02,500\n[anger? 75%] He said "no" <at all> & left\n'
+        '1\n00:00:00,000 --> 00:00:02,500\n[anger? 75%] He said "no" ‹at all› & left\n'
         "\n2\n01:01:01,000 --> 01:01:03,000\nso\n"
     )
     vtt = writers.to_vtt(answer)
@@ -59,6 +60,18 @@ def test_tables(answer):
     assert rows[0]["text"] == 'He said "no" <at all> & left'
     assert (rows[0]["score_anger"], rows[0]["attention_face"]) == ("0.753", "1.0")
     assert rows[1]["score_anger"] == "" and rows[1]["coverage_voice"] == "1.0"
+    assert (rows[0]["valence"], rows[0]["expressiveness"]) == ("-0.753", "0.753")
+    assert (rows[0]["valence_face"], rows[0]["valence_text"], rows[1]["valence"]) == (
+        "-0.753",
+        "",
+        "",
+    )
+    assert rows[0]["fine"] == ""
+    words = {"confusion": 0.6, "annoyance": 0.3}
+    told = replace(answer.segments[0], fine=words, text_valence=-0.25)
+    told = replace(answer, segments=(told,))
+    (row,) = csv.DictReader(io.StringIO(writers.segments_csv(told)))
+    assert (row["fine"], row["valence_text"]) == ("confusion+annoyance", "-0.25")
     frames = list(csv.DictReader(io.StringIO(writers.frames_csv(answer))))
     assert [row["reason"] for row in frames] == ["", "no face found"]
     assert [frames[0][name] for name in ("face_id", "bottom", "emotion")] == ["0", "4.5", "anger"]
@@ -184,3 +197,18 @@ def test_a_written_answer_has_no_annotation_files(tmp_path):
     )
     paths = writers.write(written, tmp_path, "a", ["json", "eaf", "textgrid"])
     assert [path.name for path in paths] == ["a.json"]
+
+
+def test_cells_are_never_calculated():
+    """Check that a written answer cannot become a formula of a spreadsheet program."""
+    harmful = ('=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", "\t=1", "＝1")
+    text = writers.csv_text(["=a", "b"], [[cell, -1.5] for cell in harmful])
+    rows = list(csv.reader(io.StringIO(text)))
+    assert rows == [["'=a", "b"], *(["'" + cell, "-1.5"] for cell in harmful)]
+
+
+def test_words_are_no_markup_of_subtitles():
+    harmful = segment(0.0, 1.0, "<i>a {b}\n\n2\n0 --> 1 c", "anger", 0.9)
+    said = Analysis(path=None, bundle="b", labels=LABELS, segments=(harmful,))
+    assert "[anger 90%] ‹i›a (b) 2 0 → 1 c\n" in writers.to_srt(said)
+    assert "&lt;i&gt;a {b} 2 0 --&gt; 1 c\n" in writers.to_vtt(said)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recipes.open.voice.whisper_start import FIELDS, MODULES, read_variables
+from multimodal_fer.speech.whisper_tensors import FIELDS, MODULES, read_variables
 
 NAME = re.compile(
     r"(?P<half>encoder|decoder)/(layer_(?P<layer>\d+)/)?(?P<module>.+)/(?P<field>\w+)"

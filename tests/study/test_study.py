@@ -13,6 +13,7 @@ import time
 import wave
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
@@ -38,6 +39,8 @@ from multimodal_fer.study.sessions import find_sessions, name_session, read_tabl
 from multimodal_fer.study.workers.job import Setup, Worker
 from multimodal_fer.study.workers.local import run_local
 from multimodal_fer.types import Analysis, Segment
+from multimodal_fer.utils.files import locked
+from multimodal_fer.utils.process_pool import PoolError, run_in_processes
 
 COMMAND = [sys.executable, "-m", "multimodal_fer.cli", "study"]
 FAST = ["--speech-model", "none"]
@@ -535,3 +538,81 @@ def test_a_cluster_gives_the_same_answers(setup, tmp_path, monkeypatch):
     for file in files:
         assert replies[file] == worker.answer(file)
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_a_video_that_cannot_be_drawn_costs_no_answer(sessions, tmp_path, pool, monkeypatch):
+    def fail(*_):
+        raise MediaError("no video frame can be decoded")
+
+    results = tmp_path / "results"
+    monkeypatch.setattr("multimodal_fer.media.drawing.write_video", fail)
+    outcome, _ = run(sessions, results, pool, video=True)
+    assert outcome.answered == 5 and len(rows_of(results / "sessions.csv")) == 5
+    reason = "its video cannot be written (no video frame can be decoded)"
+    assert set(outcome.problems) == {(f, reason) for f in GOOD if f.endswith(".mp4")}
+    assert {row["error"] for row in rows_of(results / "errors.csv")} == {reason}
+    monkeypatch.undo()
+    outcome, _ = run(sessions, results, pool, video=True)
+    assert (outcome.answered, outcome.kept, outcome.problems) == (0, 5, ())
+    assert sorted(pool.given) == [f for f in sorted(GOOD) if f.endswith(".mp4")]  # drawn only
+    run(sessions, results, pool, video=True)
+    assert pool.given == []
+
+
+def test_one_run_at_a_time_writes_to_a_folder(sessions, tmp_path, pool):
+    (tmp_path / ".0123.part").touch()  # of a run that was killed
+    with locked(tmp_path), pytest.raises(OutputError, match="another run is writing its results"):
+        run(sessions, tmp_path, pool)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_files_of_any_name_and_links_in_circles(tmp_path, pool, monkeypatch):
+    folder, results = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    name = os.fsdecode(b"P01_caf\xe9.txt")
+    try:
+        (folder / name).write_text("I love it.", encoding="utf-8")
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system has no such names")
+    (folder / "loop.mp4").symlink_to(folder / "loop.mp4")
+    (folder / "P02_=1+1.txt").write_text("=HYPERLINK(1)", encoding="utf-8")
+    outcome, _ = run(folder, results, pool)
+    assert [problem.file for problem in outcome.problems] == ["loop.mp4"]
+    rows = rows_of(results / "segments.csv")
+    assert [row["file"] for row in rows] == ["P01_caf\\udce9.txt", "P02_=1+1.txt"]
+    assert rows[1]["text"] == "'=HYPERLINK(1)"
+    assert "P01_caf%E9.txt.html" in outcome.index.read_text(encoding="utf-8")
+    monkeypatch.setattr("multimodal_fer.report.page._is_installed", lambda _: False)
+    outcome, printed = run(folder, results, pool)
+    assert outcome.index == results / "sessions.csv" and "no pages are written" in printed
+
+
+def test_a_file_that_takes_too_long_fails_alone():
+    found = dict(run_in_processes(time.sleep, [60, 0], 2, tries=1, limit=3.0))
+    assert found[0] is None
+    assert found[60].how == "no answer within the time limit of 0.05 min"
+
+
+def test_a_busy_cluster_is_not_waited_for_without_end():
+    """Check it with a stand-in for Ray whose actors never get their cores."""
+    from multimodal_fer.study.workers.cluster import WAITING, Team
+
+    class TooLateError(Exception):
+        pass
+
+    def never(_, timeout):
+        assert timeout == WAITING
+        raise TooLateError
+
+    actor = SimpleNamespace(place=SimpleNamespace(remote=lambda: None))
+    killed: list[object] = []
+    ray = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 4.0},
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda _: actor),
+        get=never,
+        kill=killed.append,
+        exceptions=SimpleNamespace(GetTimeoutError=TooLateError, RayError=Exception),
+    )
+    with pytest.raises(PoolError, match="the cluster has no room for a worker"):
+        Team(ray, Setup(folder="", bundle=""), 2).start_actor()
+    assert killed == [actor]

@@ -1,19 +1,24 @@
 """The voice network on Whisper's first layers: equal to Whisper's own encoder, and sound of any length."""
 
+import math
+from dataclasses import replace
+
 import numpy
 import pytest
 import torch
 from torch.nn import functional
 
+from multimodal_fer.speech.whisper_tensors import load_encoder
 from multimodal_fer.types import SAMPLE_RATE
+from multimodal_fer.voice.reference import MOST_UTTERANCES, Reference, reference_of, shrunk
 from multimodal_fer.voice.whisper_encoder import (
     LONGEST_STEPS,
     WhisperVoice,
     WhisperVoiceConfig,
+    loudness_weights,
     slaney_filters,
     whisper_log_mel,
 )
-from recipes.open.voice.whisper_start import load_encoder
 
 SMALL = WhisperVoiceConfig(width=48, heads=4, blocks=2, units=16)
 
@@ -44,7 +49,7 @@ def test_the_features_are_whispers(speech):
 def test_the_layers_are_those_of_openai_whisper(speech):
     whisper = pytest.importorskip("whisper")
     state = load_encoder(2)
-    network = WhisperVoice(WhisperVoiceConfig(blocks=2)).eval()
+    network = WhisperVoice(WhisperVoiceConfig(blocks=2, last_mlp=True)).eval()
     network.encoder.load_state_dict(state)
     reference = whisper.model.AudioEncoder(80, LONGEST_STEPS, 384, 6, 2).eval()
     missing, unexpected = reference.load_state_dict(state, strict=False)
@@ -94,18 +99,96 @@ def test_settings_without_sense_are_refused():
         WhisperVoiceConfig(width=50, heads=4)
 
 
-def test_statistics_in_training_are_of_real_steps_alone():
-    torch.manual_seed(0)
-    network = WhisperVoice(SMALL).train()
-    padded, lengths = noise(16_000, 6_400)
-    network(padded, lengths)
-    after = [torch.clone(mean) for mean in running_means(network)]
-    torch.manual_seed(0)
-    other = WhisperVoice(SMALL).train()
-    other(functional.pad(padded, (0, 32_000), value=0.3), lengths)
-    for mean, same in zip(after, running_means(other), strict=True):
-        torch.testing.assert_close(mean, same, atol=1e-5, rtol=1e-4)
+def test_silence_around_speech_hardly_changes_the_moments(network, speech):
+    sound = torch.from_numpy(speech[SAMPLE_RATE : 3 * SAMPLE_RATE])
+    quiet = functional.pad(sound, (0, SAMPLE_RATE))
+    with torch.inference_mode():
+        weights, padded = (
+            loudness_weights(*whisper_log_mel(one[None], torch.tensor([len(one)])))[0]
+            for one in (sound, quiet)
+        )
+    assert weights.sum().item() == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(padded[: len(weights) - 3], weights[:-3], atol=1e-4, rtol=0.02)
+    assert padded[len(weights) + 3 :].max() < 1e-3
 
 
-def running_means(network):
-    return [value for name, value in network.named_buffers() if name.endswith("running_mean")]
+def test_a_prior_raises_what_it_favours(network):
+    sounds = noise(16_000, 9_000)
+    favouring = WhisperVoice(replace(SMALL, prior=(4.0, *[1.0] * 6))).eval()
+    favouring.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        plain, shifted = network(*sounds).logits, favouring(*sounds).logits
+    odds = (shifted - plain)[:, :2].diff(dim=1)
+    torch.testing.assert_close(odds, torch.full_like(odds, -math.log(4)), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="a positive share for each of 7 labels"):
+        WhisperVoiceConfig(prior=(1.0, 2.0))
+
+
+# --- a person's own reference ---
+
+
+def test_without_utterances_a_reference_is_the_corpus(network):
+    moments = torch.randn(5, network.size)
+    nothing = Reference(torch.zeros(5, 1), torch.full_like(moments, 7.0), torch.ones_like(moments))
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            network.judge(moments, nothing).logits, network.judge(moments).logits
+        )
+
+
+def test_a_reference_takes_out_what_is_constant_in_a_voice(network):
+    generator = torch.Generator().manual_seed(3)
+    moments = torch.randn(40, network.size, generator=generator)
+    even = torch.full((40, 2), 0.5)
+    other = moments + 5 * torch.randn(1, network.size, generator=generator)
+    with torch.inference_mode():
+        own, shifted, moved = (
+            network.judge(one, reference).logits
+            for one, reference in (
+                (moments, reference_of(moments, even)),
+                (other, reference_of(other, even)),
+                (other, None),
+            )
+        )
+    # Some of the shift remains, as the reference is shrunk towards the corpus.
+    assert (own - shifted).norm() < 0.5 * (own - moved).norm()
+    assert reference_of(moments, even).count.item() == MOST_UTTERANCES
+
+
+def test_a_reference_does_not_follow_the_commonest_emotion():
+    """Check that nine neutral utterances and one angry one count nearly as one of each."""
+    moments = torch.tensor([[0.0]] * 9 + [[1.0]])
+    scores = torch.tensor([[1.0, 0.0]] * 9 + [[0.0, 1.0]])
+    found = reference_of(moments, scores)
+    assert found.mean.item() == pytest.approx((1 / 1.5) / (1 / 1.5 + 9 / 9.5), abs=1e-5)
+    assert 1 < found.count.item() < 6
+    often = reference_of(moments[[0, 9]], scores[[0, 9]], torch.tensor([[9.0, 1.0]]))
+    for one, other in zip(found, often, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_persons_own_mean_is_shrunk_by_their_number():
+    person = Reference(torch.tensor([[8.0]]), torch.tensor([[3.0]]), torch.tensor([[4.0]]))
+    mean, variance = shrunk(person, torch.tensor([1.0]), torch.tensor([2.0]), weight=8.0)
+    assert (mean.item(), variance.item()) == (2.0, 3.0)
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize("kind", ["short", "clipped", "narrow", "long", "music"])
+def test_any_sound_gets_finite_scores(network, kind):
+    generator = torch.Generator().manual_seed(2)
+    time = torch.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    sound = {
+        "short": torch.randn(SAMPLE_RATE // 10, generator=generator) * 0.1,
+        "clipped": (3 * torch.randn(SAMPLE_RATE, generator=generator)).clamp(-1, 1),
+        "narrow": functional.interpolate(
+            torch.randn(1, 1, 8_000, generator=generator), 16_000, mode="linear"
+        )[0, 0],
+        "long": torch.randn(1800 * SAMPLE_RATE // 20, generator=generator) * 0.1,
+        "music": sum(torch.sin(6.283 * tone * time) for tone in (220, 277, 330)) * 0.2,
+    }[kind]
+    with torch.inference_mode():
+        scores = network(sound[None], torch.tensor([len(sound)])).logits.softmax(1)
+    assert torch.isfinite(scores).all() and scores.sum().item() == pytest.approx(1, abs=1e-5)

@@ -11,6 +11,7 @@ from multimodal_fer.study.workers.job import Reply, Setup, Worker, share_cores
 from multimodal_fer.utils.process_pool import PoolError, processors
 
 LOCAL = "local"
+WAITING = 120  # seconds that an actor waits for its cores
 
 
 class Actor:
@@ -103,9 +104,18 @@ class Team:
         self.taken: set[tuple[str, int]] = set()
 
     def start_actor(self) -> None:
+        """Start an actor; on a busy cluster the run goes on with those that have room."""
         actor = self.ray.remote(**self.share)(Actor).remote(self.setup)
         try:
-            node, cores = self.ray.get(actor.place.remote())
+            node, cores = self.ray.get(actor.place.remote(), timeout=WAITING)
+        except self.ray.exceptions.GetTimeoutError:
+            self.ray.kill(actor)  # it waits for cores that others use
+            if self.busy:
+                return
+            raise PoolError(
+                f"the cluster has no room for a worker with {self.share} within {WAITING} s; wait for "
+                "other work to end, or give more --workers, which need fewer cores each"
+            ) from None
         except self.ray.exceptions.RayError as error:
             raise _not_started(error) from None
         slot = next(slot for slot in count() if (node, slot) not in self.taken)

@@ -1,5 +1,6 @@
 """Define a worker of a study, which loads the models once and analyses files; light to import."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from multimodal_fer.errors import MultimodalFerError, SpeechUnavailableError
+from multimodal_fer.utils.files import printable
 from multimodal_fer.utils.process_pool import PoolError, take_share
 
 
@@ -22,7 +24,11 @@ class Setup:
     frame_rate: float = 5.0
     face: str | int = "largest"
     device: str = "auto"
-    videos: str | None = None  # folder for annotated videos; None writes none
+    answers: str | None = None  # with `videos`: the folder of the finished answers
+    time_limit: float | None = None  # seconds for one file, of local processes
+    videos: str | None = (
+        None  # if set, answers are drawn into videos in this folder; nothing is analysed
+    )
 
 
 class Reply(NamedTuple):
@@ -47,9 +53,11 @@ class Worker:
     """The models of one process."""
 
     def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        if setup.videos is not None:
+            return
         from multimodal_fer.analyzer import Analyzer
 
-        self.setup = setup
         try:
             self.analyzer = Analyzer(
                 setup.bundle,
@@ -67,28 +75,32 @@ class Worker:
             raise SpeechUnavailableError(self.analyzer.speech_note or "no speech model")
 
     def answer(self, file: str) -> Reply:
-        """Analyse one file; an error becomes a sentence in the reply."""
+        """Analyse one file, or draw its answer; an error becomes a sentence in the reply."""
         path = Path(self.setup.folder, file)
         try:
+            if self.setup.videos is not None:
+                return Reply(file, None, None, self._draw(path, file))
             if path.suffix.lower() == ".txt":
-                analysis, notes = self.analyzer.analyze_text_file(path), ()
+                analysis = self.analyzer.analyze_text_file(path)
             else:
                 analysis = self.analyzer.analyze(path)
-                notes = self._draw(analysis, path, file)
-            return Reply(file, replace(analysis, path=file).to_dict(), None, notes)
+            return Reply(file, replace(analysis, path=printable(file)).to_dict(), None)
         except MultimodalFerError as error:
             # Results must not depend on the folder, so the path is cut from the sentence.
-            return Reply(file, None, str(error).removeprefix(f"{path}: "))
+            return Reply(file, None, str(error).removeprefix(f"{printable(path)}: "))
+        except MemoryError:
+            return Reply(file, None, "there is not enough memory for this file; try fewer workers")
         except Exception as error:  # one file must not stop the study
             reason = f"unexpected {type(error).__name__}: {error}; please report it"
             return Reply(file, None, reason)
 
-    def _draw(self, analysis: Any, path: Path, file: str) -> tuple[str, ...]:
-        if self.setup.videos is None or not analysis.frames:
-            return ()
+    def _draw(self, path: Path, file: str) -> tuple[str, ...]:
         from multimodal_fer.media.drawing import write_video
+        from multimodal_fer.types import Analysis
 
-        return write_video(analysis, path, video_of(self.setup.videos, file))
+        answer = Path(self.setup.answers or "", f"{file}.json").read_text(encoding="utf-8")
+        analysis = Analysis.from_dict(json.loads(answer))
+        return write_video(analysis, path, video_of(self.setup.videos or "", file))
 
 
 def video_of(videos: str | os.PathLike[str], file: str) -> Path:

@@ -12,7 +12,10 @@ _worker: Worker | None = None  # None outside worker processes
 def run_local(files: Sequence[str], setup: Setup, workers: int) -> Iterator[Reply]:
     """Analyse files in processes of this machine; see `Pool`."""
     start = partial(_begin, setup)
-    for file, reply in run_in_processes(_answer, files, workers, start=start, tries=1):
+    replies = run_in_processes(
+        _answer, files, workers, start=start, tries=1, limit=setup.time_limit
+    )
+    for file, reply in replies:
         if isinstance(reply, Died):
             reply = Reply(file, None, f"the worker process died on this file ({reply.how})")
         yield reply

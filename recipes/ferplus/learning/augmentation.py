@@ -91,10 +91,15 @@ def augment(
         draw = torch.rand(count, generator=generator) * (high - low) + low
         return draw.to(images_BHW.device)
 
-    moved_BSS = _move(images_BHW.float(), policy, uniform, size or images_BHW.shape[-1])
-    lit_BSS = _light(moved_BSS, policy, uniform)
-    degraded_BSS = _degrade(lit_BSS, policy, uniform, generator)
-    return _erase(degraded_BSS, policy, uniform)
+    side = size or images_BHW.shape[-1]
+    if side <= images_BHW.shape[-1]:
+        moved_BSS = _move(images_BHW.float(), policy, uniform, side)
+        changed_BSS = _degrade(_light(moved_BSS, policy, uniform), policy, uniform, generator)
+    else:  # a camera degrades what is enlarged afterwards
+        lit_BHW = _light(images_BHW.float(), policy, uniform)
+        degraded_BHW = _degrade(lit_BHW, policy, uniform, generator)
+        changed_BSS = _move(degraded_BHW, policy, uniform, side)
+    return _erase(changed_BSS, policy, uniform)
 
 
 def _move(images_BHW: Tensor, policy: Augmentation, uniform: Uniform, size: int) -> Tensor:

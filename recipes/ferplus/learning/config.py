@@ -23,12 +23,14 @@ class TrainConfig:
     balance: float = 0.0  # rare classes are drawn more often: frequency ** -balance
     teachers: tuple[str, ...] = ()  # weights or runs whose predictions are mixed into the targets
     teacher_share: float = 0.5  # of the target
-    start: str = ""  # weights or a run to start from; empty for random weights
+    start: str = ""  # weights, a run or a published file (see starts) to start from; empty: random
+    frozen: tuple[str, ...] = ()  # parts of the network whose weights stay, such as "stages.0"
+    early_rate: float = 1.0  # rate of the first layers, of that of the last; between them geometric
     epochs: int = 30
     batch: int = 128  # of all workers together
     sizes: tuple[int, ...] = (48,)  # side of the training images, each for an equal share of epochs
     augmentation: str = "compact"  # a key of AUGMENTATIONS
-    optimizer: str = "sgd"  # or adam
+    optimizer: str = "sgd"  # a key of OPTIMIZERS
     learning_rate: float = 0.1  # maximum of the schedule
     momentum: float = 0.9
     dampening: float = 0.0
@@ -38,6 +40,7 @@ class TrainConfig:
     schedule: str = "one-cycle"  # a key of SCHEDULES
     average_decay: float = 0.999  # exponential moving average of the weights, per step; 0 is none
     keep: str = "last"  # or best, on PublicTest
+    validate_every: int = 1  # epochs; the last one is always validated
     patience: int = 0  # stop after this many epochs without a better one; 0 is never
     seed: int = 1
     device: str = "auto"
@@ -53,6 +56,10 @@ class TrainConfig:
             "keep": ("last", "best"),
             "precision": PRECISIONS,
         }
+        if self.validate_every != 1 and (
+            self.keep == "best" or self.patience or self.schedule == "plateau"
+        ):
+            raise ConfigError("keep = best, patience and plateau need validate_every = 1")
         for key, values in known.items():
             if getattr(self, key) not in values:
                 raise ConfigError(f"unknown {key} {getattr(self, key)!r}; known: {sorted(values)}")

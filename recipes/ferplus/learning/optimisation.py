@@ -6,8 +6,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch.optim import SGD, Adam, Optimizer
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim import lr_scheduler as schedulers
+
+from multimodal_fer.errors import ConfigError
+from multimodal_fer.training.run import decayed_apart
 
 
 def make_sgd(groups: list[dict[str, Any]], config: Any) -> Optimizer:
@@ -19,13 +23,53 @@ def make_adam(groups: list[dict[str, Any]], config: Any) -> Optimizer:
     return Adam(groups, config.learning_rate)
 
 
-OPTIMIZERS = {"sgd": make_sgd, "adam": make_adam}
+def make_adamw(groups: list[dict[str, Any]], config: Any) -> Optimizer:
+    return AdamW(groups, config.learning_rate)
+
+
+OPTIMIZERS = {"sgd": make_sgd, "adam": make_adam, "adamw": make_adamw}
+
+
+def freeze(model: nn.Module, parts: tuple[str, ...]) -> None:
+    """Exclude parts of a network from training. Raises `ConfigError` for a part that it does not have."""
+    for name in parts:
+        try:
+            part = model.get_submodule(name)
+        except AttributeError:
+            known = ", ".join(name for name, _ in model.named_modules() if name.count(".") < 2)
+            raise ConfigError(f"frozen: the network has no part {name!r}; known: {known}") from None
+        part.requires_grad_(False)
+
+
+def parameter_groups(model: nn.Module, config: Any) -> list[dict[str, Any]]:
+    """Return groups of trainable parameters with their rates; kernels decay, biases do not.
+
+    With `early_rate` below 1, the rate grows from layer to layer by a constant factor, from `early_rate`
+    times the learning rate for the first to the learning rate for the last.
+    """
+    if config.early_rate == 1:
+        return [
+            group | {"params": kept}
+            for group in decayed_apart(model, config.weight_decay)
+            if (kept := [parameter for parameter in group["params"] if parameter.requires_grad])
+        ]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    last = max(len(parameters) - 1, 1)
+    return [
+        {
+            "params": [parameter],
+            "lr": config.learning_rate * config.early_rate ** (1 - place / last),
+            "weight_decay": config.weight_decay if parameter.ndim > 1 else 0.0,
+        }
+        for place, parameter in enumerate(parameters)
+    ]
 
 
 def one_cycle(optimizer: Optimizer, config: Any, steps: int) -> schedulers.LRScheduler:
     """Rise for a quarter of the run, then fall to zero by a cosine (Smith and Topin 2018)."""
+    rates = [group["lr"] for group in optimizer.param_groups]
     return schedulers.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.25
+        optimizer, rates, total_steps=steps * config.epochs, pct_start=0.25
     )
 
 

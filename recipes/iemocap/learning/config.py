@@ -12,9 +12,9 @@ from multimodal_fer.errors import ConfigError
 from multimodal_fer.training.sound_augmentation import CORRUPTIONS
 from recipes.iemocap.corpus.emotions import NUMBERS, TARGETS
 from recipes.iemocap.corpus.protocols import PROTOCOLS
-from recipes.iemocap.learning.systems import SYSTEMS
+from recipes.iemocap.learning.systems import SYSTEMS, WHISPER
 
-WAVEFORM_MODELS = ("speech", "pretrained-voice")
+WAVEFORM_MODELS = ("speech", "pretrained-voice", WHISPER)
 ALL = -1  # the fold in which every turn trains, for weights to be published
 SWITCHES = {"1": True, "true": True, "0": False, "false": False}
 KNOWN = {

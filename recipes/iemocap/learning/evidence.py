@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from multimodal_fer.errors import ConfigError
-from multimodal_fer.fusion.late_attention import SMALLEST, Evidence, log_of
+from multimodal_fer.fusion.late_attention import (
+    SMALLEST,
+    Evidence,
+    label_frequencies,
+    log_of,
+)
 from multimodal_fer.hub.registry import find_weights, folder_here
 from multimodal_fer.labels import MODALITIES
 from multimodal_fer.utils.devices import choose_device
@@ -21,44 +26,46 @@ from recipes.iemocap.learning.runs import FoldPrediction, TrainedFold, fold_fold
 from recipes.iemocap.learning.targets import make_goal
 from recipes.iemocap.preparation.prepared import Prepared
 
-Scales = dict[str, tuple[Tensor, Tensor]]  # mean and deviation (D,) of each part's embedding
-
 
 @dataclass(frozen=True, eq=False)
 class Joined:
     """Predictions of M parts for N turns; rows of an absent part are zeros and not used."""
 
     turns: list[str]
-    evidence: dict[str, Evidence]  # by modality, embedding (N, D) and log_scores (N, K)
+    evidence: dict[str, Evidence]  # by modality, log_scores (N, L) and quality (N,)
     present: Tensor  # (N, M)
     targets: Tensor  # (N,) label indices
 
     def rows(self, picks: Tensor) -> "Joined":
         evidence = {
-            name: Evidence(part.embedding[picks], part.log_scores[picks])
+            name: Evidence(part.log_scores[picks], part.quality[picks])
             for name, part in self.evidence.items()
         }
         turns = [self.turns[pick] for pick in picks.tolist()]
         return Joined(turns, evidence, self.present[picks], self.targets[picks])
 
-    def scaled(self, scales: Scales) -> "Joined":
-        """Standardise the embeddings, whose units differ between parts."""
-        evidence = {
-            name: Evidence((part.embedding - scales[name][0]) / scales[name][1], part.log_scores)
+    def evidence_on(self, device: torch.device) -> dict[str, Evidence]:
+        """Return the evidence on a device."""
+        return {
+            name: Evidence(*(values.to(device) for values in part))
             for name, part in self.evidence.items()
         }
-        return Joined(self.turns, evidence, self.present, self.targets)
 
-    def scales(self) -> Scales:
-        """Return mean and deviation over the turns in which each part is present."""
-        found = {}
-        for number, (name, part) in enumerate(self.evidence.items()):
-            embeddings = part.embedding[self.present[:, number] > 0]
-            deviation = embeddings.std(0).nan_to_num(1)
-            # A value that is nearly constant here may vary elsewhere and must not be amplified then.
-            least = max(1e-3, 0.1 * float(deviation.median()))
-            found[name] = (embeddings.mean(0), deviation.clamp(min=least))
-        return found
+    def frequencies(
+        self, own_labels: Mapping[str, Sequence[str]], labels: Sequence[str]
+    ) -> dict[str, tuple[float, ...]]:
+        """Return how often each part gives each label, over the turns in which it is present."""
+        return {
+            name: label_frequencies(
+                part.log_scores[self.present[:, number] > 0], own_labels[name], labels
+            )
+            for number, (name, part) in enumerate(self.evidence.items())
+        }
+
+    def label_shares(self, count: int) -> tuple[float, ...]:
+        """Return the share of each label among the targets, with one more turn of each."""
+        counts_K = torch.bincount(self.targets, minlength=count).double() + 1
+        return tuple((counts_K / counts_K.sum()).tolist())
 
 
 class ShippedFace:
@@ -78,15 +85,12 @@ class ShippedFace:
         self.record = {"weights": find_weights(name).name}
 
     def predict(self, part: str) -> FoldPrediction:
-        """Return mean embeddings and the logarithms of mean probabilities over FER+'s labels."""
+        """Return the logarithms of mean probabilities over FER+'s labels."""
         turns = [name for name in self.fold.part(part) if self.prepared.has(name, "face")]
         size = self.features.size - len(self.labels)
-        means, scores = [torch.zeros(0, size)], [torch.zeros(0, len(self.labels))]
-        for turn in turns:
-            crops = self.features.of(turn)
-            means.append(crops[:, :size].mean(0, keepdim=True))
-            scores.append(crops[:, size:].exp().mean(0, keepdim=True))
-        return FoldPrediction(turns, log_of(torch.cat(scores)), torch.cat(means))
+        scores = [torch.zeros(0, len(self.labels))]
+        scores += [self.features.of(turn)[:, size:].exp().mean(0, keepdim=True) for turn in turns]
+        return FoldPrediction(turns, log_of(torch.cat(scores)))
 
 
 class Parts:
@@ -154,11 +158,9 @@ def join(predictions: Mapping[str, FoldPrediction], parts: Parts) -> Joined:
     for number, (name, part) in enumerate(predictions.items()):
         rows = torch.tensor([places[turn] for turn in part.turns], dtype=torch.long)
         present[rows, number] = 1
-        embeddings, log_scores = (
-            torch.zeros(len(turns), values.shape[1]).index_copy_(0, rows, values)
-            for values in (part.embeddings, part.log_scores)
-        )
-        evidence[name] = Evidence(embeddings, log_scores)
+        log_scores = torch.zeros(len(turns), part.log_scores.shape[1])
+        log_scores.index_copy_(0, rows, part.log_scores)
+        evidence[name] = Evidence(log_scores, torch.ones(len(turns)))
     targets = make_goal(parts.first.config).targets(parts.prepared.turns_of(turns))
     return Joined(turns, evidence, present, targets)
 

@@ -51,7 +51,6 @@ class FoldPrediction:
 
     turns: list[str]
     log_scores: Tensor  # (N, K); the three numbers themselves if these are the target
-    embeddings: Tensor  # (N, D)
 
 
 class TrainedFold:
@@ -108,7 +107,7 @@ class TrainedFold:
         scores = output.logits
         if self.config.target != NUMBERS:
             scores = log_scores_of(output, self.temperature)
-        return FoldPrediction(turns, scores, output.embedding)
+        return FoldPrediction(turns, scores)
 
 
 def best_epoch(state: Mapping[str, Any], keep: str, score: str) -> int:

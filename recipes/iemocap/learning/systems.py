@@ -13,7 +13,11 @@ from multimodal_fer.errors import WeightsError
 from multimodal_fer.layers.output import Output
 from multimodal_fer.layers.sequences import AttentiveStatistics, present
 from multimodal_fer.models import build
+from multimodal_fer.speech.whisper_tensors import load_encoder
 from multimodal_fer.voice.network import SoundFeatures
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
+
+WHISPER = "whisper-encoder"  # Whisper's first layers, fixed, with a head
 
 
 class Batch(NamedTuple):
@@ -70,13 +74,24 @@ class FaceTurn(nn.Module):
 def build_network(name: str, settings: Mapping[str, Any]) -> Any:
     """Build the untrained network of a system. Raises `WeightsError` for an unknown setting."""
     if name != "face":
-        return build(name, settings)
+        return build(network_name(name), settings)
     try:
         return FaceTurn(FaceTurnConfig(**settings))
     except TypeError as error:
         raise WeightsError(
             f"model 'face' cannot be built from {dict(settings)} ({error})"
         ) from None
+
+
+def network_name(system: str) -> str:
+    """Return the key of `multimodal_fer.models.MODELS` for a system."""
+    return "whisper-voice" if system == WHISPER else system
+
+
+def start_encoder(model: WhisperVoice) -> None:
+    """Fill the encoder with Whisper tiny.en's, from the wheel of the extra `offline`, and keep it fixed."""
+    model.encoder.load_state_dict(load_encoder(model.config.blocks, model.config.last_mlp))
+    model.encoder.requires_grad_(False)
 
 
 def _from_features(model: Any, batch: Batch) -> Output:
@@ -99,6 +114,7 @@ SYSTEMS = {
     "face": _single("faces", "face"),
     "are": System(("voice",), ("mfcc", "prosody"), _from_features),
     "speech": VOICE,
+    WHISPER: VOICE,
     "pretrained-voice": VOICE,
     "tre": WORDS,
     "words": WORDS,

@@ -6,16 +6,15 @@ means of the folds'. The face is the package's own network, as in the folds.
 
 Late attention is trained on out-of-fold predictions (stacked generalisation, Wolpert 1992): each turn as
 predicted by the networks of the fold that tested on it, which were neither trained, stopped nor calibrated
-on that turn. Embeddings of separately trained networks are not comparable, so only the scores of the voice
-and the text are used; of the face, which is one network throughout, the embedding is used too. Each session
-in turn is left out to select the epoch, and the median is used; the temperature is fitted on the
-predictions for the sessions left out.
+on that turn. It uses scores only, which are comparable between separately trained networks. Each session in
+turn is left out to select the epoch, and the median is used; the temperature is fitted on the predictions for
+the sessions left out.
 
 The published figures are those of the folds, whose parts and fusion were trained on fewer turns.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 
 from multimodal_fer.errors import ConfigError, DataError
-from multimodal_fer.fusion.late_attention import Evidence, LateAttention
+from multimodal_fer.fusion.late_attention import Evidence
 from multimodal_fer.models import build
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.training.distributed import Workers, workers
@@ -35,12 +34,13 @@ from recipes.iemocap.learning import runs
 from recipes.iemocap.learning.config import ALL, TrainConfig
 from recipes.iemocap.learning.evidence import Joined, Parts, ShippedFace
 from recipes.iemocap.learning.runs import TrainedFold, fold_folder
-from recipes.iemocap.learning.systems import build_network
+from recipes.iemocap.learning.systems import WHISPER, build_network
 from recipes.iemocap.preparation.prepared import Prepared
 from recipes.iemocap.train import FoldRun
 
-LOADABLE = {"voice": ("speech", "are"), "text": ("words",)}  # systems that `analyze` can load
-RECORDED = ("scores_only", "width", "dropout", "noise", "missing", "own_loss", "epochs", "batch")
+# Systems that `analyze` can load.
+LOADABLE = {"voice": ("speech", "are", WHISPER), "text": ("words",)}
+RECORDED = ("missing", "epochs", "batch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def train_final(
     folds = [Parts(config.runs, number, prepared, device) for number in numbers]
     for place, parts in enumerate(folds):
         check_parts(fold_folder(fusion, numbers[place]), states[2 * place], parts.digests)
-    check_publishable(fusion, config, folds[0])
+    check_publishable(fusion, folds[0])
     with workers(device) as group:
         parts = {
             name: train_part(
@@ -132,7 +132,7 @@ def train_final(
     return FinalSystem(folds[0].labels, face.record["weights"], parts, attention, folds)
 
 
-def check_publishable(fusion: str, config: FuseConfig, parts: Parts) -> None:
+def check_publishable(fusion: str, parts: Parts) -> None:
     """Raise `ConfigError` if a bundle cannot consist of the systems measured in the folds."""
     if not isinstance(parts.parts.get("face"), ShippedFace):
         raise ConfigError(
@@ -146,11 +146,6 @@ def check_publishable(fusion: str, config: FuseConfig, parts: Parts) -> None:
             raise ConfigError(
                 f"{fusion}: its {name} part is {part.config.model}, but bundles can load only "
                 f"{' or '.join(LOADABLE[name])} as {name} part"
-            )
-        if name not in config.scores_only:
-            raise ConfigError(
-                f"{fusion}: uses the embeddings of the {name} part, which differ between folds; fuse "
-                'again with scores_only=["voice","text"]'
             )
         if part.config.tags:
             raise ConfigError(
@@ -210,7 +205,6 @@ def train_attention(
     run.go()
     state = load_checkpoint(run.folder / CHECKPOINT)
     model = _filled(build("late-attention", state["settings"]), result_state(state), temperature)
-    unscale(model, state["scales"])
     record = {key: getattr(config, key) for key in RECORDED}
     record |= {
         "epochs_done": run.stop,
@@ -232,8 +226,8 @@ def concatenated(parts: Sequence[Joined]) -> Joined:
         raise DataError("a turn is a test turn of two folds; the folds are not of one protocol")
     evidence = {
         name: Evidence(
-            torch.cat([part.evidence[name].embedding for part in parts]),
             torch.cat([part.evidence[name].log_scores for part in parts]),
+            torch.cat([part.evidence[name].quality for part in parts]),
         )
         for name in parts[0].evidence
     }
@@ -241,17 +235,6 @@ def concatenated(parts: Sequence[Joined]) -> Joined:
         torch.cat([getattr(part, key) for part in parts]) for key in ("present", "targets")
     )
     return Joined(turns, evidence, present, targets)
-
-
-@torch.no_grad()
-def unscale(model: LateAttention, scales: Mapping[str, Sequence[Tensor]]) -> None:
-    """Include the scaling of embeddings in the weights, so that the network reads them unscaled."""
-    for name, (mean, deviation) in scales.items():
-        if name in model.config.scores_only:
-            continue
-        linear: Any = model.projections[name][1]  # type: ignore[index]
-        linear.weight[:, : len(mean)] /= deviation
-        linear.bias -= linear.weight[:, : len(mean)] @ mean
 
 
 def _filled(model: Any, state: dict[str, Tensor], temperature: float) -> Any:

@@ -1,7 +1,7 @@
-"""Write embeddings and scores of the voice or text network on labelled samples, clean and corrupted.
+"""Write scores of the voice or text network on labelled samples, clean and corrupted, for the fusion.
 
     python -m recipes.open.fusion.evidence voice weights/voice-open7-whisper runs/speech runs/evidence
-    python -m recipes.open.fusion.evidence text weights/text-open7-words FOLDER runs/evidence
+    python -m recipes.open.fusion.evidence text weights/text-open7-minilm FOLDER runs/evidence
 
 Writes `voice-PART.npz` or `text-PART.npz` for validation and test, to train and measure the fusion on.
 Speakers are split as in the training of the voice network, so it was trained on none of these.
@@ -18,35 +18,45 @@ from torch import Tensor
 from multimodal_fer.errors import ConfigError
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.layers.sequences import pad
+from multimodal_fer.media.quality import voice_quality
 from multimodal_fer.training.evidence import EvidenceSet, log_scores_of
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import file_hash
 from recipes.open.runs import Trained, config_of, load_trained
 from recipes.open.text.corpora import read_texts, targets_of
 from recipes.open.text.train import encode_texts
-from recipes.open.voice.evaluate import CONDITIONS as VOICE_CONDITIONS
+from recipes.open.voice.conditions import CONDITIONS as VOICE_CONDITIONS
 from recipes.open.voice.prepare import load_speech
 from recipes.open.voice.train import VoiceTrainConfig, split_speakers
 
 BATCH = 64
 PARTS = ("validation", "test")  # a network is overconfident on its training split
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+MISHEARD, MOSTLY_MISHEARD = 0.25, 0.6  # shares of the words that are recognised wrongly
 
 
 def predict(
     samples: Sequence[Tensor], collate: Callable[[list[Tensor]], tuple[Tensor, Tensor]], model: Any
-) -> tuple[Tensor, Tensor]:
-    """Return embeddings (N, D) and log scores (N, L)."""
-    embeddings, scores = [], []
+) -> Tensor:
+    """Return log scores (N, L)."""
+    scores = []
     with torch.inference_mode():
         for start in range(0, len(samples), BATCH):
             output = model(*collate(list(samples[start : start + BATCH])))
-            embeddings.append(output.embedding.float())
             scores.append(log_scores_of(output, model.config.temperature))
-    return torch.cat(embeddings), torch.cat(scores)
+    return torch.cat(scores)
 
 
-def misheard(text: str, chance: random.Random, share: float = 0.25) -> str:
+def in_white_noise(waveforms: list[Tensor]) -> list[Tensor]:
+    """Add white noise of the same power as the sound."""
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (wave + wave.std() * torch.randn(wave.shape, generator=generator)).clamp(-1, 1)
+        for wave in waveforms
+    ]
+
+
+def misheard(text: str, chance: random.Random, share: float = MISHEARD) -> str:
     """Simulate speech recognition errors: words missing, doubled or replaced by others of the text."""
     words = text.split()
     changed: list[str] = []
@@ -77,18 +87,26 @@ def first_words(text: str, chance: random.Random) -> str:
     return " ".join(words[: max(1, len(words) // 3)])
 
 
-TEXT_CONDITIONS: dict[str, Callable[[str, random.Random], str]] = {
-    "clean": lambda text, chance: text,
-    "misheard": misheard,
-    "mistyped": mistyped,
-    "cut": first_words,
+def mostly_misheard(text: str, chance: random.Random) -> str:
+    return misheard(text, chance, MOSTLY_MISHEARD)
+
+
+VOICE_FUSION_CONDITIONS = VOICE_CONDITIONS | {"white noise": in_white_noise}
+# Each with the confidence that a recogniser would give: the share of the words that are right.
+TEXT_CONDITIONS: dict[str, tuple[Callable[[str, random.Random], str], float]] = {
+    "clean": (lambda text, chance: text, 1.0),
+    "misheard": (misheard, 1 - MISHEARD),
+    "mostly misheard": (mostly_misheard, 1 - MOSTLY_MISHEARD),
+    "mistyped": (mistyped, 1.0),
+    "cut": (first_words, 1.0),
 }
 
 
 class PartPrediction(NamedTuple):
     """The output of a part for labelled samples in each condition."""
 
-    outputs: list[tuple[Tensor, Tensor]]  # embeddings and log scores
+    outputs: list[Tensor]  # log scores (N, L)
+    quality: list[Tensor]  # (N,)
     labels: Tensor
     conditions: tuple[str, ...]
     people: Tensor
@@ -103,26 +121,30 @@ def voice_evidence(trained: Trained, data: str, part: str) -> PartPrediction:
     speech = load_speech(data)
     chosen = split_speakers(speech, config)[part]
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in chosen.clips]
-    outputs = [
-        predict(change(waveforms), pad, trained.model) for change in VOICE_CONDITIONS.values()
-    ]
+    outputs, quality = [], []
+    for change in VOICE_FUSION_CONDITIONS.values():
+        changed = change(waveforms)
+        outputs.append(predict(changed, pad, trained.model))
+        quality.append(torch.tensor([voice_quality(wave.numpy()) for wave in changed]))
     speakers = [speech.clips[number].speaker for number in chosen.clips]
     numbers = {speaker: number for number, speaker in enumerate(sorted(set(speakers)))}
     people = torch.tensor([numbers[speaker] for speaker in speakers])
-    return PartPrediction(outputs, chosen.labels, tuple(VOICE_CONDITIONS), people)
+    return PartPrediction(outputs, quality, chosen.labels, tuple(VOICE_FUSION_CONDITIONS), people)
 
 
 def text_evidence(trained: Trained, data: str, part: str) -> PartPrediction:
     corpora = trained.training["corpora"]
     samples = [sample for sample in read_texts(data, corpora, part) if len(sample.labels) == 1]
     labels = torch.from_numpy(targets_of(samples)).argmax(1)
-    outputs = []
-    for change in TEXT_CONDITIONS.values():
+    outputs, quality = [], []
+    for change, confidence in TEXT_CONDITIONS.values():
         chance = random.Random(1)
         texts = [change(sample.text, chance) for sample in samples]
         tokens = encode_texts(trained.model, trained.vocabulary, texts)
         outputs.append(predict(tokens, pad, trained.model))
-    return PartPrediction(outputs, labels, tuple(TEXT_CONDITIONS), torch.arange(len(labels)))
+        quality.append(torch.full((len(texts),), confidence))
+    people = torch.arange(len(labels))
+    return PartPrediction(outputs, quality, labels, tuple(TEXT_CONDITIONS), people)
 
 
 MAKERS = {"voice": voice_evidence, "text": text_evidence}
@@ -137,8 +159,8 @@ def main(modality: str, name: str, data: str, folder: str) -> None:
     for part in PARTS:
         found = MAKERS[modality](trained, data, part)
         evidence = EvidenceSet(
-            torch.stack([embedding for embedding, _ in found.outputs]),
-            torch.stack([scores for _, scores in found.outputs]),
+            torch.stack(found.outputs),
+            torch.stack(found.quality),
             found.labels,
             found.conditions,
             tuple(trained.model.config.labels),

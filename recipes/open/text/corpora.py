@@ -1,4 +1,4 @@
-"""Read text corpora with the labels of open7: GoEmotions, ISEAR, Stack Overflow, MELD.
+"""Read text corpora with the labels of open7: GoEmotions, ISEAR, Stack Overflow, MELD, invented remarks.
 
 Splits are the published ones. ISEAR (by subject) and Stack Overflow (by post) have none; a hash of the name
 holds out a tenth each for validation and test.
@@ -81,11 +81,29 @@ def read_meld(folder: Path, part: str) -> list[Sample]:
     ]
 
 
+def read_remarks(folder: Path, part: str) -> list[Sample]:
+    """Read remarks of usability tests and everyday sentences, invented for training by this project.
+
+    The table lies beside this file and has no other part; the remarks that are measured are others.
+    """
+    if part != "train":
+        return []
+    table = Path(__file__).parent / "remarks.tsv"
+    samples = []
+    for where, row in _rows(table, ("label", "text")):
+        if row["label"] not in GOEMOTIONS_TO_OPEN7:
+            raise DataError(f"{where}: expected a label of GoEmotions, found {row['label']!r}")
+        coarse = GOEMOTIONS_TO_OPEN7[row["label"]]
+        samples.append(Sample(row["text"], (coarse,), fine_labels=(row["label"],)))
+    return samples
+
+
 READERS = {
     "goemotions": read_goemotions,
     "isear": read_isear,
     "so_emotion": read_stack_overflow,
     "meld": read_meld,
+    "remarks": read_remarks,
 }
 
 

@@ -9,103 +9,37 @@ three other voices at 10 dB; `room`, 0.5 s of reverberation and pink noise at 20
 Hz; `codec`, Opus at 24 kbit/s. Writes `results/NAME.json`.
 """
 
-import io
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from multimodal_fer.errors import DataError
-from multimodal_fer.layers.sequences import pad
 from multimodal_fer.training.metrics import classification_report
 from multimodal_fer.training.run import provenance
-from multimodal_fer.training.sound_augmentation import babble, in_room, mix, narrow, pink
-from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.utils.command_line import run_command
 from multimodal_fer.utils.files import write_json
+from multimodal_fer.voice.whisper_encoder import WhisperVoice
 from recipes.open.runs import config_of, load_trained
+from recipes.open.voice.conditions import CONDITIONS
 from recipes.open.voice.corpora import Clip
+from recipes.open.voice.folds import judge
 from recipes.open.voice.prepare import Speech, load_speech
-from recipes.open.voice.train import VoiceTrainConfig, label_names, predict_voices, split_speakers
+from recipes.open.voice.references import by_speaker
+from recipes.open.voice.train import (
+    VoiceTrainConfig,
+    describe_voices,
+    label_names,
+    predict_voices,
+    split_speakers,
+)
 
 RESULTS = Path(__file__).parent.parent / "results"
-BABBLE_DECIBELS, ROOM_SECONDS, ROOM_DECIBELS = 10.0, 0.5, 20.0
-TELEPHONE = (300.0, 3400.0)
-CODEC_RATE = 24_000  # bits a second
-
-Change = Callable[[list[Tensor]], list[Tensor]]
-
-
-def as_batch(change: Callable[[Tensor, Tensor, torch.Generator], Tensor]) -> Change:
-    """Return the change for a list of waveforms, with the same random draws at every call."""
-
-    def changed(waveforms: list[Tensor]) -> list[Tensor]:
-        generator = torch.Generator().manual_seed(1)
-        found = []
-        for start in range(0, len(waveforms), 32):
-            group = waveforms[start : start + 32]
-            padded_BN, lengths_B = pad(group)
-            rows = change(padded_BN, lengths_B, generator).clamp(-1, 1)
-            found += [row[:length] for row, length in zip(rows, lengths_B.tolist(), strict=True)]
-        return found
-
-    return changed
-
-
-def in_babble(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
-    decibels = torch.tensor([[BABBLE_DECIBELS]])
-    return mix(waveforms_BN, babble(waveforms_BN, generator), lengths_B, decibels)
-
-
-def in_noisy_room(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
-    room_BN = in_room(waveforms_BN, torch.tensor([[ROOM_SECONDS]]), generator)
-    return mix(room_BN, pink(room_BN, generator), lengths_B, torch.tensor([[ROOM_DECIBELS]]))
-
-
-def by_telephone(waveforms_BN: Tensor, lengths_B: Tensor, generator: torch.Generator) -> Tensor:
-    low, high = (torch.tensor([[edge]]) for edge in TELEPHONE)
-    return narrow(waveforms_BN, low, high)
-
-
-def through_codec(waveforms: list[Tensor]) -> list[Tensor]:
-    """Encode as Opus at 24 kbit/s and decode again."""
-    return [_recode(waveform) for waveform in waveforms]
-
-
-def _recode(waveform_N: Tensor) -> Tensor:
-    file = io.BytesIO()
-    with av.open(file, "w", format="ogg") as container:
-        stream: Any = container.add_stream("libopus", rate=48_000, layout="mono")
-        stream.bit_rate = CODEC_RATE
-        samples = (waveform_N.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()[None]
-        frame = av.AudioFrame.from_ndarray(numpy.ascontiguousarray(samples), "s16", "mono")
-        frame.sample_rate = SAMPLE_RATE
-        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=48_000)
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file, "r") as container:
-        resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
-        pieces = [p for f in container.decode(audio=0) for p in resampler.resample(f)]
-        pieces += resampler.resample(None)
-    decoded = numpy.concatenate([piece.to_ndarray()[0] for piece in pieces])
-    return torch.from_numpy(decoded[: len(waveform_N)].astype(numpy.float32) / 32768)
-
-
-CONDITIONS: dict[str, Change] = {
-    "clean": lambda waveforms: waveforms,
-    "babble": as_batch(in_babble),
-    "room": as_batch(in_noisy_room),
-    "telephone": as_batch(by_telephone),
-    "codec": through_codec,
-}
 
 
 def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
@@ -118,10 +52,17 @@ def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
     labels, truth = label_names(speech, config), part.labels.numpy()
     clips = [speech.clips[number] for number in part.clips]
     waveforms = [torch.from_numpy(speech.waveform(number)) for number in part.clips]
-    conditions, groups = {}, {}
+    conditions, groups, references = {}, {}, {}
     for condition, change in CONDITIONS.items():
-        logits = predict_voices(trained.model, change(waveforms)) / trained.model.config.temperature
-        scores = logits.softmax(1).numpy()
+        if condition == "clean" and isinstance(trained.model, WhisperVoice):
+            moments = describe_voices(trained.model, waveforms)
+            logits = trained.model.judge(moments).logits.detach()
+            references = by_reference(trained.model, moments, part.labels, clips)
+        else:
+            # Half the time of float32, and the precision in which the moments for training are computed.
+            with torch.autocast("cpu", torch.bfloat16, isinstance(trained.model, WhisperVoice)):
+                logits = predict_voices(trained.model, change(waveforms))
+        scores = (logits / trained.model.config.temperature).softmax(1).numpy()
         conditions[condition] = report_of(scores, truth, labels)
         if condition == "clean":
             for group, own in groups_of(clips).items():
@@ -131,7 +72,20 @@ def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
         "training": trained.training,
         "figures": conditions,
         "groups": groups,
+        "references": references,
     }
+
+
+def by_reference(
+    model: WhisperVoice, moments_NF: Tensor, labels_N: Tensor, clips: Sequence[Clip]
+) -> dict[str, Any]:
+    """Return the metrics for each kind of reference of the speaker's own voice (see `folds.py`)."""
+    speakers = by_speaker(moments_NF[None], labels_N, [clip.speaker for clip in clips])
+    truth = torch.cat([own.labels for own in speakers]).numpy()
+    labels = model.config.labels
+    neutral = labels.index("neutral") if "neutral" in labels else -1
+    judged = judge(model, [(own.moments[0], own.labels) for own in speakers], neutral)
+    return {kind: report_of(scores, truth, labels) for kind, scores in judged.items()}
 
 
 def groups_of(clips: Sequence[Clip]) -> dict[str, NDArray[numpy.bool_]]:

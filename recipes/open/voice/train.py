@@ -8,6 +8,7 @@ fold are left out, and so are those of `validation_fold`, on whom every epoch is
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from multimodal_fer.errors import ConfigError, DataError
 from multimodal_fer.labels import OPEN7, SPEECH_TO_OPEN7
 from multimodal_fer.layers.sequences import pad
 from multimodal_fer.models import build
+from multimodal_fer.speech.whisper_tensors import START, load_encoder
 from multimodal_fer.training.distributed import Workers, seed_everything
 from multimodal_fer.training.metrics import classification_report
 from multimodal_fer.training.run import Run, decayed_apart
@@ -28,7 +30,6 @@ from multimodal_fer.types import SAMPLE_RATE
 from recipes.open.voice.corpora import deal_speakers
 from recipes.open.voice.margins import vary_margins
 from recipes.open.voice.prepare import Speech, load_speech
-from recipes.open.voice.whisper_start import START, load_encoder
 
 NONE = -1  # no fold
 
@@ -52,6 +53,8 @@ class VoiceTrainConfig:
     augmentation: str = "masks"  # a key of CORRUPTIONS
     speed: float = 0.1  # clips are played faster or slower, up to this
     margin: float = 0.0  # most seconds of silence around speech; 0 keeps each clip's own
+    versions: int = 0  # of each clip whose moments are kept for the training of a head (head.py)
+    balance: float = 0.0  # of head.py: a label's weight is its frequency to the power of minus this
     epochs: int = 40
     batch: int = 32
     longest: float = 6.0  # seconds of a clip in training
@@ -125,18 +128,40 @@ def split_speakers(speech: Speech, config: VoiceTrainConfig) -> dict[str, Part]:
 
 @torch.no_grad()
 def predict_voices(model: nn.Module, waveforms: list[Tensor], batch: int = 32) -> Tensor:
-    """Return logits (N, K); batches hold clips of similar length, which changes no logit."""
+    """Return logits (N, K)."""
+    return run_batches(
+        model, waveforms, lambda padded, lengths: model(padded, lengths).logits, batch
+    )
+
+
+@torch.no_grad()
+def describe_voices(model: Any, waveforms: list[Tensor], batch: int = 32) -> Tensor:
+    """Return the moments (N, F) of a `WhisperVoice`."""
+
+    def describe(padded: Tensor, lengths: Tensor) -> Tensor:
+        return model.describe(model.extract_features(padded, lengths))
+
+    return run_batches(model, waveforms, describe, batch)
+
+
+def run_batches(
+    model: nn.Module,
+    waveforms: list[Tensor],
+    compute: Callable[[Tensor, Tensor], Tensor],
+    batch: int,
+) -> Tensor:
+    """Return a row for each waveform; batches hold clips of similar length, which changes no row."""
     model.eval()
     device = next(model.parameters()).device
     order = sorted(range(len(waveforms)), key=lambda number: len(waveforms[number]))
-    logits: list[Tensor] = [torch.empty(0)] * len(waveforms)
+    found: list[Tensor] = [torch.empty(0)] * len(waveforms)
     for start in range(0, len(order), batch):
         picks = order[start : start + batch]
         padded, lengths = pad([waveforms[number] for number in picks])
-        batch_logits = model(padded.to(device), lengths.to(device)).logits.float().cpu()
-        for number, row in zip(picks, batch_logits, strict=True):
-            logits[number] = row
-    return torch.stack(logits)
+        rows = compute(padded.to(device), lengths.to(device)).float().cpu()
+        for number, row in zip(picks, rows, strict=True):
+            found[number] = row
+    return torch.stack(found)
 
 
 class VoiceRun(Run):
@@ -153,7 +178,8 @@ class VoiceRun(Run):
         self.about["settings"] = {"labels": self.labels} | config.settings
         self.model = build(config.model, self.about["settings"]).to(group.device)
         if config.start:
-            self.model.encoder.load_state_dict(load_encoder(len(self.model.encoder.blocks)))
+            own = self.model.config
+            self.model.encoder.load_state_dict(load_encoder(own.blocks, own.last_mlp))
         self.average = self.averaged(self.model)
         groups = self.parameter_groups()
         self.optimizer = AdamW(groups, config.learning_rate)

@@ -25,7 +25,7 @@ from recipes.iemocap.learning.config import read_settings
 from recipes.iemocap.learning.evidence import ShippedFace, scores_among
 from recipes.iemocap.preparation.prepared import load_prepared
 from recipes.iemocap.publication import cards, scan
-from recipes.iemocap.publication.final_training import check_stop, median_epoch, unscale
+from recipes.iemocap.publication.final_training import check_stop, median_epoch
 
 PARTS = ("voice", "text", "fusion")
 
@@ -85,11 +85,11 @@ def test_reference_outputs_are_reproduced(bundle):
 
 
 def test_the_bundle_answers_as_the_training_did(bundle, prepared):
-    """Check that rounded weights and included scaling leave the predictions unchanged."""
+    """Check that rounded weights leave the predictions unchanged."""
     run_folder = Path(iemocap_shared.whole_settings().place("-final")) / "fusion" / "all"
     state = load_checkpoint(run_folder / "last.pt")
     fused = loading.load_bundle(bundle).fusion
-    assert fused is not None and fused.config.scores_only == ("voice", "text")
+    assert fused is not None
     assert {name: len(own) for name, own in fused.config.part_labels.items()} == {
         "face": 8,
         "voice": 4,
@@ -103,15 +103,12 @@ def test_the_bundle_answers_as_the_training_did(bundle, prepared):
         "face-ferplus-seresnet", whole_fold(prepared.turns, "four"), prepared, "cpu"
     ).predict("train")
     count = len(face.turns)
-    evidence = {"face": Evidence(face.embeddings, face.log_scores)}
+    evidence = {"face": Evidence(face.log_scores, torch.ones(count))}
     for name in ("voice", "text"):
-        size = fused.config.embeddings[name]
-        evidence[name] = Evidence(torch.zeros(count, size), torch.zeros(count, 4))
+        evidence[name] = Evidence(torch.zeros(count, 4), torch.ones(count))
     present = torch.tensor([[1.0, 0.0, 0.0]]).expand(count, 3)
-    mean, deviation = state["scales"]["face"]
-    scaled = evidence | {"face": Evidence((face.embeddings - mean) / deviation, face.log_scores)}
     with torch.no_grad():
-        before = trained.eval()(scaled, present).logits
+        before = trained.eval()(evidence, present).logits
         after = fused(evidence, present).logits
     assert (before - after).abs().max() < 0.05
 
@@ -195,22 +192,7 @@ def test_a_bundle_is_only_made_of_what_was_measured(settings, tmp_path):
         cards.terms_text(str(tmp_path / "terms.md"))
 
 
-def test_fusions_that_no_bundle_could_be_are_refused(settings, tmp_path):
-    def changed(**changes):
-        folder = tmp_path / "-".join(changes)
-        shutil.copytree(settings.place("-fusion"), folder)
-        for path in folder.glob("fold-*/half-*/last.pt"):
-            state = load_checkpoint(path)
-            save_checkpoint(state | {"config": state["config"] | changes}, path)
-        results = tmp_path / f"results-{folder.name}"
-        shutil.copytree(settings.place("-results"), results)
-        shutil.copyfile(results / "iemocap-fusion.json", results / f"{folder.name}.json")
-        return replace(
-            settings.export, fusion=str(folder), results=str(results), weights=str(tmp_path / "w/x")
-        )
-
-    with pytest.raises(ConfigError, match="uses the embeddings of the voice part"):
-        export.export(changed(scores_only=()))
+def test_a_training_with_another_last_epoch_is_refused(tmp_path):
     save_checkpoint({"stop": 3}, tmp_path / "last.pt")
     with pytest.raises(
         ConfigError, match="was started to end after epoch 3, but the folds now give 4"
@@ -223,24 +205,6 @@ def test_labels_are_matched_by_name():
     log_scores = torch.tensor([[0.1, 0.6, 0.2, 0.1]]).log()
     found = scores_among(log_scores, own, ("anger", "happiness", "frustration"))
     assert found[0].tolist() == pytest.approx([1 / 7, 6 / 7, 0], abs=1e-4)
-
-
-def test_scales_can_be_taken_into_the_weights():
-    torch.manual_seed(0)
-    settings = {"labels": ["a", "b"], "embeddings": {"face": 3, "voice": 2}, "width": 4}
-    settings["part_labels"] = {"face": ["a", "b"], "voice": ["a", "b"]}
-    model = models.build("late-attention", settings | {"scores_only": ["voice"]}).eval()
-    torch.nn.init.normal_(model.corrections["face"].weight)  # it starts at zero
-    scales = {"face": [torch.tensor([9.0, -4, 0]), torch.tensor([3.0, 0.2, 1])]}
-    scales["voice"] = [torch.ones(2), torch.ones(2)]
-    raw = Evidence(torch.randn(5, 3) * 3, torch.randn(5, 2).log_softmax(1))
-    voice = Evidence(torch.randn(5, 2), torch.randn(5, 2).log_softmax(1))
-    scaled = Evidence((raw.embedding - scales["face"][0]) / scales["face"][1], raw.log_scores)
-    with torch.no_grad():
-        before = model({"face": scaled, "voice": voice}, torch.ones(5, 2)).logits
-        unscale(model, scales)
-        after = model({"face": raw, "voice": voice}, torch.ones(5, 2)).logits
-    assert torch.allclose(before, after, atol=1e-5)
 
 
 # --- nothing of the corpus ---

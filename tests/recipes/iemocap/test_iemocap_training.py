@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from multimodal_fer.errors import ConfigError, DataError
+from multimodal_fer.speech.whisper_tensors import load_encoder
 from multimodal_fer.training.config import load_config
 from multimodal_fer.training.distributed import Workers
 from multimodal_fer.training.run import load_checkpoint, save_checkpoint
@@ -32,9 +33,10 @@ from recipes.iemocap.learning.measures import (
     weighted_precision,
 )
 from recipes.iemocap.learning.runs import TrainedFold
-from recipes.iemocap.learning.systems import SYSTEMS
+from recipes.iemocap.learning.systems import SYSTEMS, network_name
 from recipes.iemocap.learning.targets import concordance
 from recipes.iemocap.preparation.prepared import load_prepared
+from recipes.iemocap.publication.final_training import LOADABLE
 from recipes.iemocap.train import FoldRun, main, of_fold, plan, train
 
 TOMLS = Path(face_scores.__file__).parents[1] / "systems"
@@ -111,6 +113,20 @@ def test_late_attention_is_measured_on_every_subset(results):
     )
     one = subsets["voice"]["mean of scores"]
     assert one["accuracy"] == pytest.approx(results[1]["speech"]["pooled"]["accuracy"])
+
+
+def test_whispers_encoder_is_a_system_whose_encoder_stays(data, prepared, tmp_path):
+    config = replace(
+        SMALL["speech"], model="whisper-encoder", settings={"blocks": 1, "units": 16},
+        data=str(data), run=str(tmp_path / "whisper"), epochs=2,
+    )  # fmt: skip
+    train(config, "0")
+    fold = TrainedFold(tmp_path / "whisper" / "fold-0", prepared)
+    assert torch.equal(fold.model.encoder.conv1.weight.cpu(), load_encoder(1)["conv1.weight"])
+    assert network_name("whisper-encoder") == "whisper-voice"
+    assert "whisper-encoder" in LOADABLE["voice"]
+    (result,) = evaluate([str(tmp_path / "whisper")], str(data), str(tmp_path / "results"))
+    assert result["pooled"]["uar"] > 0.25 + 0.05  # chance, after two epochs
 
 
 def test_numbers_are_learnt_too(data, tmp_path):

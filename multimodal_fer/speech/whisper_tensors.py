@@ -39,8 +39,8 @@ MODULES = {  # CTranslate2's module → openai-whisper's, several if rows are st
 FIELDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 
 
-def load_encoder(blocks: int) -> dict[str, Tensor]:
-    """Return the tensors of `WhisperEncoder` with so many blocks, float32.
+def load_encoder(blocks: int, last_mlp: bool = True) -> dict[str, Tensor]:
+    """Return the tensors of `WhisperEncoder` with so many blocks, float32; the last may lack its MLP.
 
     Raises `DataError` if the wheel is missing or its file is not the one that was reviewed.
     """
@@ -59,7 +59,12 @@ def load_encoder(blocks: int) -> dict[str, Tensor]:
             for name, tensor in entries(variable, value)
         }
     kept = tuple(f"blocks.{number}." for number in range(blocks))
-    return {name: tensor for name, tensor in state.items() if name.startswith(("conv", *kept))}
+    left_out = () if last_mlp else (f"blocks.{blocks - 1}.mlp",)
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if name.startswith(("conv", *kept)) and not name.startswith(left_out)
+    }
 
 
 def read_variables(path: Path, stream: BinaryIO) -> Iterator[tuple[str, Tensor]]:

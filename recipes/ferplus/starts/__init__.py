@@ -1,0 +1,1 @@
+"""Published weights that a facial network starts from."""
