@@ -46,7 +46,7 @@ class Media:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """The detections in one frame: boxes (N, 4), confidences (N,) in 0..1, landmarks (N, 5, 2); all float32."""
+    """The detections in one frame: boxes (N, 4), confidences (N,) in 0..1, landmarks (N, 5, 2); float32."""
 
     boxes: NDArray[numpy.float32]
     confidences: NDArray[numpy.float32]
