@@ -46,17 +46,16 @@ class Media:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """The detections in one frame: boxes (N, 4) float32 and confidences (N,) float32 in 0..1."""
+    """The detections in one frame: boxes (N, 4), confidences (N,) in 0..1, landmarks (N, 5, 2); float32."""
 
     boxes: NDArray[numpy.float32]
     confidences: NDArray[numpy.float32]
+    landmarks: NDArray[numpy.float32]  # person's right and left eye, nose, right and left of mouth
 
     def __post_init__(self) -> None:
-        if self.boxes.shape != (len(self.confidences), 4):
-            raise ValueError(
-                f"boxes must be (N, 4) with N confidences; "
-                f"got {self.boxes.shape} and {self.confidences.shape}"
-            )
+        count, boxes, points = len(self.confidences), self.boxes.shape, self.landmarks.shape
+        if (boxes, points) != ((count, 4), (count, 5, 2)):
+            raise ValueError(f"boxes must be (N, 4), landmarks (N, 5, 2); got {boxes}, {points}")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from multimodal_fer.face.detection import DETECTION_SIZE
 from multimodal_fer.hub import loading
 from multimodal_fer.hub.weights_folder import CONFIG, in_words, part_folders, read_config, travels
 from multimodal_fer.training import generated_pages as generated
@@ -23,7 +24,7 @@ FERPLUS = ROOT / "recipes" / "ferplus" / "results"
 OPEN = ROOT / "recipes" / "open" / "results"
 ANSWERS = ROOT / "benchmarks" / "results"
 
-FIGURE_NAMES = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
+FIGURE_NAMES = {"recall": "recall", "accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
 Figures = dict[str, dict[str, float]]  # data → metric → value
 
 
@@ -58,6 +59,17 @@ def of_answers(result: dict[str, Any]) -> Figures:
     }
 
 
+def of_detector(result: dict[str, Any]) -> Figures:
+    """Return the recall at the size at which `analyze` searches."""
+    recall = result["detectors"][f"YuNet in torch, {DETECTION_SIZE} px"]["recall"]
+    return {
+        f"faces {width} pixels wide in pictures of 1280x720": {
+            "recall": recall[f"video, {width} px"]
+        }
+        for width in (48, 24, 100)
+    }
+
+
 def named(report: Mapping[str, Any], figures: tuple[str, ...]) -> dict[str, float]:
     return {figure: round(figure_of(report, figure), 4) for figure in figures}
 
@@ -83,6 +95,11 @@ SHIPPED: dict[str, tuple[str, Path, Callable[[dict[str, Any]], Figures]]] = {
         ),
     ),
     "fusion-open7": ("joins face, voice and text", OPEN / "fusion-open7.test.json", of_fusion),
+    "detector-yunet": (
+        "finds faces and five landmarks of each",
+        ANSWERS / "detectors.json",
+        of_detector,
+    ),
     "face-fer2013-minixception": (
         "mini-Xception of Arriaga et al. 2017, as released",
         FERPLUS / "face-fer2013-minixception.test.json",

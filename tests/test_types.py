@@ -17,7 +17,7 @@ from multimodal_fer.types import (
 
 def test_boxes_and_confidences_must_fit():
     with pytest.raises(ValueError, match=r"boxes must be \(N, 4\).*got \(2, 3\)"):
-        Faces(numpy.zeros((2, 3), "f4"), numpy.zeros(2, "f4"))
+        Faces(numpy.zeros((2, 3), "f4"), numpy.zeros(2, "f4"), numpy.zeros((2, 5, 2), "f4"))
 
 
 @pytest.mark.parametrize(

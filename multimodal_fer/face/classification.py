@@ -86,10 +86,10 @@ class FrameClassifier:
         faces = find_faces(frame.image)
         tracks = self.tracker.update(frame.time, faces)
         self.sightings.append((frame.time, tracks))
-        for box, track in zip(faces.boxes, tracks, strict=True):
+        for box, points, track in zip(faces.boxes, faces.landmarks, tracks, strict=True):
             track.times.append(frame.time)
             track.boxes.append(box.tolist())
-            crop = crop_face(frame.image, box, self.model.config.input_size)
+            crop = crop_face(frame.image, box, self.model.config.input_size, points)
             track.quality.append(face_quality(crop))
             self.crops.append(crop)
             self.waiting.append(track)

@@ -3,7 +3,7 @@
 import numpy
 from numpy.typing import NDArray
 
-from multimodal_fer.face.detection import Box, box_areas
+from multimodal_fer.face.detection import Box, box_areas, box_overlaps
 from multimodal_fer.types import Faces, FaceTrack
 
 MIN_OVERLAP = 0.25  # intersection over union at which two boxes belong to one person
@@ -30,7 +30,7 @@ class FaceTracker:
         self._recent = [track for track in self._recent if time - track.times[-1] <= MAX_ABSENCE]
         # People who are present come first: a face must not continue a track that ended long ago.
         for limit, compare, enough in (
-            (IN_VIEW, _overlaps, MIN_OVERLAP),
+            (IN_VIEW, box_overlaps, MIN_OVERLAP),
             (IN_VIEW, _nearness, MIN_NEARNESS),
             (MAX_ABSENCE, _nearness, MIN_NEARNESS),
         ):
@@ -74,14 +74,6 @@ def _best_pairs(affinity: NDArray[numpy.floating], enough: float) -> list[tuple[
         pairs.append((row, column))
         affinity[row, :] = affinity[:, column] = -numpy.inf
     return pairs
-
-
-def _overlaps(first: Box, second: Box) -> NDArray[numpy.floating]:
-    """Return the intersection over union of all boxes (N, 4) and (M, 4), as (N, M)."""
-    corner = numpy.maximum(first[:, None, :2], second[None, :, :2])
-    opposite = numpy.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = (opposite - corner).clip(0).prod(axis=2)
-    return shared / (box_areas(first)[:, None] + box_areas(second)[None, :] - shared).clip(1e-6)
 
 
 def _nearness(first: Box, second: Box) -> NDArray[numpy.floating]:

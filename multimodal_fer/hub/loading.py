@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from multimodal_fer.errors import DataError, WeightsError
 from multimodal_fer.face.network import FaceNetwork
@@ -31,7 +30,6 @@ from multimodal_fer.hub.weights_folder import (
     load_vocabulary,
     part_folders,
     read_config,
-    tensor_shapes,
     weights_file,
 )
 from multimodal_fer.labels import MODALITIES, map_labels
@@ -44,6 +42,7 @@ from multimodal_fer.text.sentences.reader import SentenceReader
 from multimodal_fer.text.sentences.word_pieces import WordPieces
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.utils.files import file_hash, write_json
+from multimodal_fer.utils.tensor_files import check_shapes, load_into
 
 DEFAULT_BUNDLE = "open7"
 LIMITS = {
@@ -195,21 +194,10 @@ def load_model(name: str | os.PathLike[str], revision: str | None = None) -> Any
         shapes = tensor_shapes_of(model_name, settings)
     except WeightsError as error:
         raise WeightsError(f"{folder / CONFIG}: {error}") from None
-    _check_fit(path, rounding.rounded_shapes(shapes) if rounded and shapes else shapes)
+    if shapes is not None:  # before memory is allocated for either
+        check_shapes(path, rounding.rounded_shapes(shapes) if rounded else shapes)
     model = build(model_name, settings)
-    try:
-        tensors = load_file(path)
-        if rounded:
-            tensors = rounding.restore_rows(tensors)
-        model.load_state_dict({key: value.float() for key, value in tensors.items()})
-    except (SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"{path}: does not fit its config.json ({error})") from None
-    broken = [key for key, value in model.state_dict().items() if not value.isfinite().all()]
-    if broken:
-        raise WeightsError(
-            f"{path}: {broken[0]} holds NaN or infinity; train or save the weights again"
-        )
-    return model.eval()
+    return load_into(model, path, rounding.restore_rows if rounded else None)
 
 
 def _model_settings(folder: Path, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -231,25 +219,6 @@ def _model_settings(folder: Path, config: Mapping[str, Any]) -> tuple[str, Mappi
 def _is_within(value: Any, smallest: float, largest: float) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and smallest <= value <= largest
-
-
-def _check_fit(path: Path, expected: Mapping[str, tuple[int, ...]] | None) -> None:
-    """Raise if the file has other tensors than the network, before memory is allocated for either."""
-    found = tensor_shapes(path)
-    if expected is None:
-        return
-    differing = sorted(key for key in {*expected, *found} if expected.get(key) != found.get(key))
-    if differing:
-        first = differing[0]
-        raise WeightsError(
-            f"{path}: does not fit its config.json ({len(differing)} tensors, such as {first}: "
-            f"expected {_shape(expected.get(first))}, found {_shape(found.get(first))}); "
-            "copy the folder again"
-        )
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "none" if shape is None else " x ".join(f"{size:,}" for size in shape) or "one number"
 
 
 def save_model(

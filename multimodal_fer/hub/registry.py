@@ -14,6 +14,7 @@ from pathlib import Path
 from multimodal_fer.errors import HubError, WeightsError
 from multimodal_fer.hub.downloading import SHA256, all_cached, cache_folder, cached, fetch
 from multimodal_fer.hub.weights_folder import COMMIT, CONFIG, check_repository
+from multimodal_fer.utils.tensor_files import package_weights
 
 WEIGHTS_VARIABLE = "MULTIMODAL_FER_WEIGHTS"  # a folder of bundles and models to look in first
 REGISTRY = Path(__file__).with_name("registry.json")
@@ -73,11 +74,8 @@ def find_weights(name: str | os.PathLike[str], revision: str | None = None) -> P
 
 def weights_folders() -> list[Path]:
     """Return the folders searched for names: that of MULTIMODAL_FER_WEIGHTS, then that of the package."""
-    package = Path(__file__).parent.parent
     chosen = os.environ.get(WEIGHTS_VARIABLE)
-    # In a wheel the weights are inside the package, in a checkout beside it.
-    own = package / "weights"
-    own = own if own.is_dir() else package.parent / "weights"
+    own = package_weights()
     return [Path(chosen), own] if chosen else [own]
 
 

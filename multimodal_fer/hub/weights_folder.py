@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from multimodal_fer.errors import (
     HubError,
     HubUnreachableError,
@@ -25,6 +23,7 @@ from multimodal_fer.errors import (
 )
 from multimodal_fer.text.sentences.word_pieces import PAD, WordPieces
 from multimodal_fer.text.vocabulary import Vocabulary
+from multimodal_fer.utils.tensor_files import tensor_shapes
 
 CONFIG, WEIGHTS, REFERENCE, CARD = "config.json", "model.safetensors", "golden.json", "README.md"
 VOCABULARY = "vocabulary.txt"
@@ -40,7 +39,6 @@ TRAVELS = (*LOADED, CARD, *TERMS)
 MEBIBYTE = 2**20
 LARGEST = {WEIGHTS: 4096 * MEBIBYTE}  # a network of 10⁹ parameters needs half of it
 LARGEST_OTHER = 8 * MEBIBYTE
-MOST_TENSORS = 20_000
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -157,23 +155,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise WeightsError(f"{path}: expected an object, found {type(config).__name__}")
     return config
-
-
-def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of each tensor of a safetensors file without reading a tensor.
-
-    Raises `WeightsError` if the header does not match the file.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            names = list(file.keys())
-            if len(names) > MOST_TENSORS:
-                raise SafetensorError(f"{len(names):,} tensors, at most {MOST_TENSORS:,} are read")
-            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path}: is not a complete safetensors file ({error}); save the weights again"
-        ) from None
 
 
 def unexpected_files(folder: str | os.PathLike[str]) -> dict[str, str]:

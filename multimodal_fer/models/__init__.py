@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from multimodal_fer.errors import WeightsError
 from multimodal_fer.face.network import FaceConfig, FaceNetwork, SEResNet, SEResNetConfig
+from multimodal_fer.face.yunet import YuNet, YuNetConfig
 from multimodal_fer.face.zoo import article, deepface, hybrid, mobilenet, vgg, xception
 from multimodal_fer.fusion import late_attention
 from multimodal_fer.fusion import recurrent as fusion_recurrent
@@ -36,6 +37,7 @@ FACE_MODELS: dict[str, tuple[type[FaceNetwork], type[FaceConfig]]] = {
 
 MODELS: dict[str, tuple[Any, Any]] = {
     **FACE_MODELS,
+    "yunet": (YuNet, YuNetConfig),
     "speech": (voice_network.SpeechNetwork, voice_network.SpeechConfig),
     "whisper-voice": (whisper_encoder.WhisperVoice, whisper_encoder.WhisperVoiceConfig),
     "are": (voice_recurrent.PublishedVoice, voice_recurrent.VoiceConfig),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from multimodal_fer.face.network import FaceNetwork
+from multimodal_fer.face.yunet import YuNet
 from multimodal_fer.fusion.late_attention import Evidence, LateAttention
 from multimodal_fer.fusion.recurrent import MDRE, MDREA, DualConfig
 from multimodal_fer.text.network import WordNetwork
@@ -22,7 +23,7 @@ COUNT = 4  # samples of a reference input
 
 @torch.inference_mode()
 def reference_logits(model: Any) -> Tensor:
-    """Return the logits of a network for its reference input, (4, K)."""
+    """Return the logits of a network for its reference input, (4, K); a detector's are (4, cells, 16)."""
     return model(*reference_input(model)).logits
 
 
@@ -30,6 +31,8 @@ def reference_input(model: Any) -> tuple[Any, ...]:
     """Return the arguments of `model.forward`."""
     if isinstance(model, FaceNetwork):
         return (reference_images(model.config.input_size),)
+    if isinstance(model, YuNet):
+        return (reference_images(32).unsqueeze(3).expand(-1, -1, -1, 3),)
     if isinstance(model, WordNetwork | TRE | SentenceEncoder):
         return reference_tokens(model.config.vocabulary_size)
     if isinstance(model, PretrainedText):

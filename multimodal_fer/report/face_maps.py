@@ -16,7 +16,7 @@ from multimodal_fer.face.network import FaceNetwork
 from multimodal_fer.hub.loading import DEFAULT_BUNDLE, load_bundle, load_model
 from multimodal_fer.hub.registry import find_weights
 from multimodal_fer.hub.weights_folder import read_config
-from multimodal_fer.types import Image, Scores, strongest
+from multimodal_fer.types import Faces, Image, Scores, strongest
 from multimodal_fer.utils.files import prepare_folder, replacing
 
 # The detector misses small faces at its usual size and large faces at larger sizes: try one after the other.
@@ -61,8 +61,14 @@ def explain_picture(
     image = read_picture(path)
     target = _choose_output(path, output)
     model, version = _load_face(bundle)
-    boxes, notes = _whole_image(image) if cropped else _find_boxes(path, image)
-    crops = numpy.stack([_crop(image, box, model.config.input_size, cropped) for box in boxes])
+    size, notes = model.config.input_size, []
+    if cropped:
+        boxes, crops = _whole_image(image, size)
+    else:
+        faces, notes = _find_faces(path, image)
+        boxes = faces.boxes[:MAX_FACES]
+        pairs = zip(boxes, faces.landmarks, strict=False)
+        crops = numpy.stack([crop_face(image, box, size, points) for box, points in pairs])
     explanation = explain_face(model, crops, emotion)
     _write_png(target, draw(crops, explanation))
     return {
@@ -126,29 +132,25 @@ def _load_face(name: str | os.PathLike[str]) -> tuple[FaceNetwork, str]:
     return bundle.face, bundle.version
 
 
-def _find_boxes(path: Path, image: Image) -> tuple[NDArray[numpy.float32], list[str]]:
-    found = (find_faces(image, size=size).boxes for size in SEARCH_SIZES)
-    boxes = next((boxes for boxes in found if len(boxes)), None)
-    if boxes is None:
+def _find_faces(path: Path, image: Image) -> tuple[Faces, list[str]]:
+    found = (find_faces(image, size=size) for size in SEARCH_SIZES)
+    faces = next((faces for faces in found if len(faces.boxes)), None)
+    if faces is None:
         raise MediaError(
             f"{path}: no face found; use a picture with a whole face, frontal, at least 20 pixels wide. "
             "If the picture is already a cropped face, add --cropped"
         )
-    notes = [f"{len(boxes)} faces found, the largest {MAX_FACES} are explained"]
-    return boxes[:MAX_FACES], notes if len(boxes) > MAX_FACES else []
+    notes = [f"{len(faces.boxes)} faces found, the largest {MAX_FACES} are explained"]
+    return faces, notes if len(faces.boxes) > MAX_FACES else []
 
 
-def _whole_image(image: Image) -> tuple[NDArray[numpy.float32], list[str]]:
+def _whole_image(image: Image, size: int) -> tuple[NDArray[numpy.float32], NDArray[numpy.uint8]]:
+    """Return the box and the crop of a picture that is one face."""
     height, width = image.shape[:2]
-    return numpy.array([[0, 0, width, height]], numpy.float32), []
-
-
-def _crop(image: Image, box: NDArray[numpy.float32], size: int, cropped: bool) -> Image:
-    if not cropped:
-        return crop_face(image, box, size)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     method = cv2.INTER_AREA if min(grey.shape) > size else cv2.INTER_LINEAR
-    return cv2.resize(grey, (size, size), interpolation=method).astype(numpy.uint8, copy=False)
+    crop = cv2.resize(grey, (size, size), interpolation=method).astype(numpy.uint8, copy=False)
+    return numpy.array([[0, 0, width, height]], numpy.float32), crop[None]
 
 
 def _write_png(path: Path, image: Image) -> None:

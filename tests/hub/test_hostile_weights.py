@@ -187,7 +187,7 @@ def test_truncated_files_are_refused(face):
 
 
 def test_too_many_tensors_are_refused(face, monkeypatch):
-    monkeypatch.setattr("multimodal_fer.hub.weights_folder.MOST_TENSORS", 10)
+    monkeypatch.setattr("multimodal_fer.utils.tensor_files.MOST_TENSORS", 10)
     refused(face, r"\d+ tensors, at most 10 are read")
 
 

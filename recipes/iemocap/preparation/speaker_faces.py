@@ -86,5 +86,7 @@ def speaker_half(image: Image, side: str) -> Image:
 def speaker_face(image: Image, side: str) -> NDArray[numpy.uint8] | None:
     """Crop the largest face in one actor's picture; return None if no face is found."""
     half = speaker_half(image, side)
-    boxes = find_faces(half).boxes
-    return crop_face(half, boxes[0], CROP_SIZE) if len(boxes) else None
+    faces = find_faces(half)
+    if not len(faces.boxes):
+        return None
+    return crop_face(half, faces.boxes[0], CROP_SIZE, faces.landmarks[0])
