@@ -3,6 +3,7 @@
 Shapes: B samples, M modalities in the order of `MODALITIES`, K labels of the fusion, L labels of a part.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -18,7 +19,8 @@ SMALLEST = 1e-6  # lower bound of probabilities whose logarithm is taken
 LEAST_FREQUENCY = 0.005  # of a label that a part hardly ever gives
 START_RELIABILITY = 3.0  # logits before training: 95 % reliable,
 START_RESTRAINT = -2.0  # 12 % restrained,
-START_SLOPE = 0.5  # and a little less reliable if the quality is low
+START_SLOPE = 0.5  # a little less reliable if the quality is low,
+START_DOUBT = 2.5  # and hardly less so unless the scores are spread almost evenly
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ class LateAttention(nn.Module):
         r ((1 - s) q(y) + s q(neutral)) + (1 - r)
 
     with the ratio q, the restraint s, and the reliability r, a sigmoid of the quality of the recording
-    (noise, blur, confidence of the words). This bounds what one modality can do: if it is surely wrong, the
-    others still decide, which the product rule of independent experts (Kittler et al. 1998, section 2)
-    does not allow. The logarithms are added to the logarithm of the prior, divided by a learnt power of
-    the number of modalities, since modalities of one person depend on each other.
+    (noise, blur, confidence of the words) that falls to zero if the scores are spread evenly: then the part
+    does not know, which says nothing about rare labels. This bounds what one modality can do: if it is
+    surely wrong, the others still decide, which the product rule of independent experts (Kittler et al.
+    1998, section 2) does not allow. The logarithms are added to the logarithm of the prior, divided by a
+    learnt power of the number of modalities, since modalities of one person depend on each other.
 
     The attention to a modality is its share in the answer: the norm of the change of the logits if it is
     left out, as a share of all these norms.
@@ -115,6 +118,7 @@ class LateAttention(nn.Module):
         self.reliability = nn.Parameter(torch.full((count,), START_RELIABILITY))
         self.slope = nn.Parameter(torch.full((count,), START_SLOPE))  # of the quality
         self.restraint = nn.Parameter(torch.full((count,), START_RESTRAINT))
+        self.doubt = nn.Parameter(torch.full((count,), START_DOUBT))  # logarithm of a power
         self.sharpness = nn.Parameter(torch.zeros(count))  # logarithm of a power of the scores
         self.power = nn.Parameter(torch.tensor(0.0))  # of the number of modalities
         self.correction = nn.Parameter(torch.zeros(count, len(config.labels)))  # of log frequencies
@@ -191,7 +195,9 @@ class LateAttention(nn.Module):
             ratio_BK = torch.lerp(ratio_BK, neutral_B1, self.restraint[number].sigmoid())
         slope = functional.softplus(self.slope[number])
         reliability_B = (self.reliability[number] - slope * (1 - part.quality)).sigmoid()
-        reliability_B1 = reliability_B.unsqueeze(1)
+        spread_B = entropy_of(scores_BK) / math.log(scores_BK.shape[1])
+        certainty_B = 1 - spread_B.clamp(SMALLEST, 1) ** self.doubt[number].exp()
+        reliability_B1 = (reliability_B * certainty_B).unsqueeze(1)
         log_BK = (reliability_B1 * ratio_BK + 1 - reliability_B1).log()
         return log_BK - log_BK.mean(1, keepdim=True)
 
@@ -204,6 +210,11 @@ class LateAttention(nn.Module):
             if own is not None:
                 temperatures[bits] = own
         return temperatures
+
+
+def entropy_of(scores_BK: Tensor) -> Tensor:
+    """Return the entropy of probabilities in nats, (B,)."""
+    return -(scores_BK * log_of(scores_BK)).sum(1)
 
 
 def _keep_agreement(joint_BK: Tensor, own_BMK: Tensor, present_BM: Tensor) -> Tensor:

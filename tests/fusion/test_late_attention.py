@@ -176,6 +176,7 @@ def test_fully_reliable_and_never_restrained_it_is_the_product_rule():
     with torch.no_grad():
         network.reliability.fill_(30.0)
         network.restraint.fill_(-30.0)
+        network.doubt.fill_(12.0)
     scores = torch.rand(6, 2, 7, generator=torch.Generator().manual_seed(2)).softmax(2)
     evidence = {
         name: Evidence(scores[:, number].log(), torch.ones(6)) for number, name in enumerate(TWO)
@@ -226,10 +227,19 @@ def test_attention_follows_the_evidence():
     def share(voice, text, quality=1.0):
         return predict(network, voice=of_scores(voice, quality), text=of_scores(text))[1]["voice"]
 
-    assert share(flat, sure) == pytest.approx(0, abs=1e-5)
+    assert share(flat, sure) == pytest.approx(0, abs=1e-4)
     assert share(sure, sure) == pytest.approx(0.5)
     assert share(vague, sure) < 0.45
     assert share(sure, sure, quality=0.0) < 0.5 - 1e-3
+
+
+def test_scores_that_are_spread_evenly_say_nothing_about_rare_labels():
+    often = (0.4, 0.3, 0.1, 0.1, 0.06, 0.02, 0.02)
+    network = make_network(TWO, frequencies={"voice": often, "text": often}, prior=often)
+    words = of_scores(sure_of("happiness", 0.8))
+    alone, _ = predict(network, text=words)
+    scores, attention = predict(network, text=words, voice=of_scores([1 / 7] * 7))
+    assert attention["voice"] < 1e-3 and scores["fear"] < 2 * alone["fear"]
 
 
 def test_it_learns_which_modality_is_reliable():

@@ -250,7 +250,9 @@ def test_a_config_that_names_other_fine_labels_is_refused():
 def test_the_share_of_known_words_tells_languages_apart():
     reader = make_reader()
     assert reader.known_share("it is not good") == 1.0
-    assert reader.known_share("dzień dobry, it") == pytest.approx(1 / 3)
+    assert reader.known_share("dzień dobry, nasz nowy it") == pytest.approx(1 / 5)
+    assert reader.known_share("Aww, dobry!") == 1.0  # too few words to tell a language
+    assert reader.known_share("nie, it") == 0.5
     assert reader.known_share("") == 0.0 and reader.known_share("漢字 漢字") == 0.0
 
 

@@ -19,6 +19,7 @@ from multimodal_fer.text.sentences.passages import clean, split_passages
 from multimodal_fer.text.sentences.word_pieces import WordPieces
 
 AT_ONCE = 64  # passages in a batch; memory does not grow with the number of texts
+FEW = 3  # words of a text whose language is not checked beyond its letters
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +81,17 @@ class SentenceReader:
     def known_share(self, text: str) -> float:
         """Return the share of a text's words that are one word piece and no frequent word of other languages.
 
-        It is 0 for a text without words.
+        It is 0 for a text without words. Up to `FEW` words say too little about their language, and many are
+        exclamations ("Aww!", "Yay, congrats!"): in Latin letters, they count as known.
         """
         splitter, pieces = self.vocabulary.splitter, self.vocabulary.numbers
         cleaned = splitter.normalizer.normalize_str(clean(text))
         found = [word for word, _ in splitter.pre_tokenizer.pre_tokenize_str(cleaned)]
         words = [word for word in found if any(letter.isalpha() for letter in word)]
-        known = sum(word in pieces and word not in FOREIGN for word in words)
+        few = len(words) <= FEW
+        known = sum(
+            (word in pieces or (few and word.isascii())) and word not in FOREIGN for word in words
+        )
         return known / max(1, len(words))
 
     def is_truncated(self, text: str) -> bool:
