@@ -196,7 +196,7 @@ class LateAttention(nn.Module):
         slope = functional.softplus(self.slope[number])
         reliability_B = (self.reliability[number] - slope * (1 - part.quality)).sigmoid()
         spread_B = entropy_of(scores_BK) / math.log(scores_BK.shape[1])
-        certainty_B = 1 - spread_B.clamp(SMALLEST, 1) ** self.doubt[number].exp()
+        certainty_B = 1 - spread_B.clamp(SMALLEST, 1.0) ** self.doubt[number].exp()
         reliability_B1 = (reliability_B * certainty_B).unsqueeze(1)
         log_BK = (reliability_B1 * ratio_BK + 1 - reliability_B1).log()
         return log_BK - log_BK.mean(1, keepdim=True)

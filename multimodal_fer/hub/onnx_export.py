@@ -30,6 +30,8 @@ from multimodal_fer.hub.weights_folder import VOCABULARY, part_folders, read_con
 from multimodal_fer.models.inference import for_inference
 from multimodal_fer.models.reference_outputs import reference_input
 from multimodal_fer.text.network import WordNetwork
+from multimodal_fer.text.sentences.encoder import SentenceEncoder
+from multimodal_fer.text.sentences.word_pieces import LONGEST_PIECES
 from multimodal_fer.text.vocabulary import LONGEST, PAD_NUMBER, UNKNOWN_NUMBER
 from multimodal_fer.types import SAMPLE_RATE
 from multimodal_fer.utils.files import file_hash, replacing, write_json
@@ -128,7 +130,18 @@ def graph_of(network: Any) -> Graph:
     if isinstance(network, SpeechNetwork) and not network.config.prosody:
         return _voice_graph(network)
     if isinstance(network, WordNetwork):
-        return _text_graph(network)
+        numbers = (
+            f"numbers of the tokens of `text.tokens.tokenize`, int64: lines of {VOCABULARY} counted from 0, "
+            f"{UNKNOWN_NUMBER} for other tokens, padded with {PAD_NUMBER}; at most {LONGEST}"
+        )
+        return _text_graph(network, numbers)
+    if isinstance(network, SentenceEncoder):
+        numbers = (
+            f"numbers of BERT's word pieces, int64: lines of {VOCABULARY} counted from 0, between those of "
+            f"[CLS] and [SEP], padded at the end; at most {LONGEST_PIECES}. `analyze_text` cuts longer texts "
+            "into passages and takes the mean of their log probabilities"
+        )
+        return _text_graph(network, numbers)
     if isinstance(network, LateAttention):
         return _fusion_graph(network)
     raise WeightsError(
@@ -228,7 +241,7 @@ def _face_graph(network: FaceNetwork) -> Graph:
         {
             "labels": list(network.config.labels),
             "pictures": f"grey face crops of {size} x {size} pixels, uint8; the fusion takes the mean of "
-            "scores and embeddings over the crops of a window",
+            "scores over the crops of a window",
         },
     )
 
@@ -250,7 +263,7 @@ def _voice_graph(network: SpeechNetwork | WhisperVoice) -> Graph:
     )
 
 
-def _text_graph(network: WordNetwork) -> Graph:
+def _text_graph(network: WordNetwork | SentenceEncoder, numbers: str) -> Graph:
     tokens, lengths = reference_input(network)
     longer = tokens.repeat(1, 4)
     return Graph(
@@ -261,8 +274,7 @@ def _text_graph(network: WordNetwork) -> Graph:
         {
             "labels": list(network.config.labels),
             "languages": list(network.config.languages),
-            "tokens": f"numbers of the tokens of `text.tokens.tokenize`, int64: lines of {VOCABULARY} "
-            f"counted from 0, {UNKNOWN_NUMBER} for other tokens, padded with {PAD_NUMBER}; at most {LONGEST}",
+            "tokens": numbers,
             "lengths": "tokens of each text without padding, int64",
         },
     )

@@ -23,7 +23,7 @@ from multimodal_fer.hub.onnx_export import (
     write_graph,
 )
 from multimodal_fer.models import build
-from multimodal_fer.text.vocabulary import Vocabulary
+from multimodal_fer.text.sentences.word_pieces import WordPieces
 
 WEIGHTS = ROOT / "weights"
 TEXT = "I could not find it anywhere, this is terrible!"
@@ -66,7 +66,7 @@ def test_every_part_of_the_bundle_is_written(exported: Path) -> None:
 
 
 def test_graphs_without_torch_give_the_scores_of_the_package(exported: Path) -> None:
-    tokens = Vocabulary.load(exported / "vocabulary.txt").encode(TEXT)
+    tokens = WordPieces.load(exported / "vocabulary.txt").encode(TEXT)
     command = [sys.executable, "-c", WITHOUT_TORCH, str(exported), json.dumps(tokens)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
