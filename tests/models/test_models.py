@@ -74,5 +74,7 @@ def test_unknown_names_and_settings_are_refused():
         build("resnet-99", {})
     with pytest.raises(WeightsError, match=r"no setting \['colour'\]"):
         build("se-resnet", {"colour": 1})
-    with pytest.raises(WeightsError, match="cannot be built"):
+    with pytest.raises(WeightsError, match=r"expected widths as tuple\[int, ...\], found 'wide'"):
         build("se-resnet", {"widths": "wide"})
+    with pytest.raises(WeightsError, match="cannot be built"):
+        build("se-resnet", {"widths": [-8, 8]})
