@@ -109,6 +109,7 @@ class LateAttention(nn.Module):
 
     config: FusionConfig
     temperatures: Tensor
+    log_prior: Tensor
 
     def __init__(self, config: FusionConfig):
         super().__init__()

@@ -142,7 +142,7 @@ def _fitted(image: Image, height: int, width: int) -> Image:
         max(0, size - side) for size, side in zip((height, width), image.shape, strict=False)
     ]
     if any(missing):
-        image = cv2.copyMakeBorder(image, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+        image = numpy.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
     return numpy.ascontiguousarray(image[:height, :width])
 
 

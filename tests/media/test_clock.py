@@ -5,6 +5,7 @@ import shutil
 import wave
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy
@@ -44,7 +45,7 @@ def shifted(source, target, seconds, kinds=("video", "audio")):
         options = {"avoid_negative_ts": "disabled"}
         with av.open(str(target), "w", options=options) as new:
             streams = {s.index: new.add_stream_from_template(s) for s in old.streams}
-            packets = [packet for packet in old.demux() if packet.size]
+            packets: list[Any] = [packet for packet in old.demux() if packet.size]
             for packet in packets:
                 if packet.stream.type in kinds:
                     packet.pts += round(seconds / packet.time_base)
@@ -141,7 +142,9 @@ def test_the_track_that_can_be_heard_is_analysed(tmp_path):
     """Check a silent first track beside the microphone on the second one, as OBS records."""
     path = tmp_path / "tracks.mp4"
     with av.open(str(path), "w") as container:
-        streams = [container.add_stream("aac", rate=16_000, layout="mono") for _ in range(3)]
+        streams: list[Any] = [
+            container.add_stream("aac", rate=16_000, layout="mono") for _ in range(3)
+        ]
         streams[2].disposition = Disposition.default.value
         for first in range(0, 16_000, 1024):
             for loudness, stream in zip((0, 0.5, 1), streams, strict=True):

@@ -306,7 +306,10 @@ def test_rates_grow_towards_the_classifier_and_frozen_parts_have_none():
     assert rates[0] == pytest.approx(0.025) and rates[-1] == pytest.approx(0.1)
     assert groups[-1]["params"][0] is network.head.bias and not groups[-1]["weight_decay"]
     trained = sum(parameter.numel() for group in groups for parameter in group["params"])
-    frozen = sum(p.numel() for p in [*network.stem.parameters(), *network.stages[0].parameters()])
+    frozen = sum(
+        p.numel()
+        for p in [*network.stem.parameters(), *network.get_submodule("stages.0").parameters()]
+    )
     assert trained + frozen == sum(parameter.numel() for parameter in network.parameters())
     flat = parameter_groups(network, replace(config, early_rate=1.0))
     assert sum(p.numel() for group in flat for p in group["params"]) == trained

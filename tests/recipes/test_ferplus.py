@@ -237,7 +237,8 @@ def test_several_networks_answer_with_the_mean_of_their_probabilities(corpus, tm
     part = prepare.load_split(data, "test")
     models = [load_any(name)[1] for name in (first, second)]
     images = torch.from_numpy(part.images)
-    expected = sum(predict(model, images).softmax(1) for model in models).numpy() / 2
+    scores = [predict(model, images).softmax(1) for model in models]
+    expected = torch.stack(scores).mean(0).numpy()
     truth = votes.majority_targets(part.votes).argmax(axis=1)
     result = evaluate.evaluate(f"{first}+{second}", data, "test")
     assert result["name"] == "first+second" and result["training"] == {}
