@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from multimodal_fer.labels import MODALITIES, NEUTRAL, OPEN7, map_labels
 
@@ -19,8 +18,9 @@ SMALLEST = 1e-6  # lower bound of probabilities whose logarithm is taken
 LEAST_FREQUENCY = 0.005  # of a label that a part hardly ever gives
 START_RELIABILITY = 3.0  # logits before training: 95 % reliable,
 START_RESTRAINT = -2.0  # 12 % restrained,
-START_SLOPE = 0.5  # a little less reliable if the quality is low,
-START_DOUBT = 2.5  # and hardly less so unless the scores are spread almost evenly
+START_DOUBT = 2.5  # and hardly less reliable unless the scores are spread almost evenly
+START_LOSS = -2.0  # a little more than the least loss of weight
+LEAST_LOSS = 0.3  # share of the weight that evidence without quality loses at least
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ class LateAttention(nn.Module):
 
         r ((1 - s) q(y) + s q(neutral)) + (1 - r)
 
-    with the ratio q, the restraint s, and the reliability r, a sigmoid of the quality of the recording
-    (noise, blur, confidence of the words) that falls to zero if the scores are spread evenly: then the part
-    does not know, which says nothing about rare labels. This bounds what one modality can do: if it is
-    surely wrong, the others still decide, which the product rule of independent experts (Kittler et al.
-    1998, section 2) does not allow. The logarithms are added to the logarithm of the prior, divided by a
-    learnt power of the number of modalities, since modalities of one person depend on each other.
+    with the ratio q, the restraint s, and the reliability r, which falls to zero if the scores are spread
+    evenly: then the part does not know, which says nothing about rare labels. This bounds what one modality
+    can do: if it is surely wrong, the others still decide, which the product rule of independent experts
+    (Kittler et al. 1998, section 2) does not allow. The logarithms, weighted by the quality of the recording
+    (noise, blur, confidence of the words), are added to the logarithm of the prior, divided by a learnt power
+    of the number of modalities, since modalities of one person depend on each other.
 
     The attention to a modality is its share in the answer: the norm of the change of the logits if it is
     left out, as a share of all these norms.
@@ -117,7 +117,7 @@ class LateAttention(nn.Module):
         self.modalities = config.modalities
         count = len(self.modalities)
         self.reliability = nn.Parameter(torch.full((count,), START_RELIABILITY))
-        self.slope = nn.Parameter(torch.full((count,), START_SLOPE))  # of the quality
+        self.loss = nn.Parameter(torch.full((count,), START_LOSS))  # of weight without quality
         self.restraint = nn.Parameter(torch.full((count,), START_RESTRAINT))
         self.doubt = nn.Parameter(torch.full((count,), START_DOUBT))  # logarithm of a power
         self.sharpness = nn.Parameter(torch.zeros(count))  # logarithm of a power of the scores
@@ -194,13 +194,13 @@ class LateAttention(nn.Module):
         if NEUTRAL in self.config.labels:
             neutral_B1 = ratio_BK[:, self.config.labels.index(NEUTRAL)].unsqueeze(1)
             ratio_BK = torch.lerp(ratio_BK, neutral_B1, self.restraint[number].sigmoid())
-        slope = functional.softplus(self.slope[number])
-        reliability_B = (self.reliability[number] - slope * (1 - part.quality)).sigmoid()
         spread_B = entropy_of(scores_BK) / math.log(scores_BK.shape[1])
         certainty_B = 1 - spread_B.clamp(SMALLEST, 1.0) ** self.doubt[number].exp()
-        reliability_B1 = (reliability_B * certainty_B).unsqueeze(1)
+        reliability_B1 = (self.reliability[number].sigmoid() * certainty_B).unsqueeze(1)
         log_BK = (reliability_B1 * ratio_BK + 1 - reliability_B1).log()
-        return log_BK - log_BK.mean(1, keepdim=True)
+        loss = LEAST_LOSS + (1 - LEAST_LOSS) * self.loss[number].sigmoid()
+        weight_B1 = (1 - loss * (1 - part.quality)).unsqueeze(1)
+        return weight_B1 * (log_BK - log_BK.mean(1, keepdim=True))
 
     def _temperature_of_patterns(self) -> Tensor:
         """Return the temperature of each pattern of present modalities, by its bits (2 ** M,)."""
