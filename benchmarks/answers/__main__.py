@@ -57,12 +57,6 @@ def read_settings(words: Sequence[str]) -> Settings:
     return Settings(paths, settings["bundle"], int(settings["limit"]), int(settings["workers"]))
 
 
-def without_folder(word: str) -> str:
-    """Replace an absolute path in a word of the command, which differs on other machines."""
-    key, separator, value = word.rpartition("=")
-    return f"{key}{separator}{'FOLDER' if Path(value).is_absolute() else value}"
-
-
 def measure(kind: str, settings: Settings) -> dict[str, Any]:
     """Return the result of one kind of data."""
     paths, bundle, limit, workers = settings
@@ -81,7 +75,7 @@ def main(kind: str, *words: str) -> None:
     """Measure, write and print the result."""
     settings = read_settings(words)
     result = measure(kind, settings)
-    command = " ".join(["python -m benchmarks.answers", kind, *map(without_folder, words)])
+    command = " ".join(["python -m benchmarks.answers", kind, *words])
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"answers-{kind}.json"
     write_json(target, {**provenance(command), "limit": settings.limit, **result})

@@ -22,6 +22,8 @@ from multimodal_fer.utils.files import replacing, write_json
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 CHECKPOINT = "last.pt"
+# Settings of a machine, which are no part of a record.
+OF_THE_MACHINE = ("data", "evidence", "run", "device", "limit")
 
 
 class Run:
@@ -201,7 +203,7 @@ def result_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 def training_record(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return the record of a training for a result: settings, epochs done, minutes."""
     config, epochs = checkpoint["config"], checkpoint["epochs"]
-    settings = {key: config[key] for key in config if key not in ("data", "run", "device", "limit")}
+    settings = {key: config[key] for key in config if key not in OF_THE_MACHINE}
     minutes = sum(row["seconds"] for row in epochs) / 60
     return settings | {
         "epochs_done": len(epochs),
@@ -251,8 +253,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def provenance(command: str) -> dict[str, str]:
-    """Return the date, commit and command for a result file."""
+    """Return the date, commit and command for a result file, without folders of this machine."""
+    command = " ".join(map(without_folder, command.split(" ")))
     return {"date": date.today().isoformat(), "commit": current_commit(), "command": command}
+
+
+def without_folder(word: str) -> str:
+    """Replace an absolute path in a word of a command, which differs on other machines."""
+    key, separator, value = word.rpartition("=")
+    return f"{key}{separator}{'FOLDER' if Path(value).is_absolute() else value}"
 
 
 def current_commit() -> str:

@@ -13,7 +13,13 @@ from multimodal_fer.text.sentences.encoder import SentenceEncoder
 from multimodal_fer.text.sentences.word_pieces import PAD, WordPieces
 from multimodal_fer.text.vocabulary import Vocabulary
 from multimodal_fer.training.config import current_names
-from multimodal_fer.training.run import CHECKPOINT, load_checkpoint, result_state, training_record
+from multimodal_fer.training.run import (
+    CHECKPOINT,
+    OF_THE_MACHINE,
+    load_checkpoint,
+    result_state,
+    training_record,
+)
 
 Config = TypeVar("Config")
 
@@ -44,7 +50,8 @@ def load_trained(name: str) -> Trained:
         vocabulary = kind(tuple(words)) if words else None
         return Trained(Path(name).name, model.eval(), vocabulary, training_record(checkpoint))
     folder = find_weights(name)
-    training = current_names(read_config(folder).get("training", {}))
+    stored = current_names(read_config(folder).get("training", {}))
+    training = {key: value for key, value in stored.items() if key not in OF_THE_MACHINE}
     model = load_model(folder)
     if isinstance(model, WordNetwork | SentenceEncoder):
         reader = load_reader(folder)

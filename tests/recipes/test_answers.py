@@ -18,6 +18,7 @@ from multimodal_fer.labels import OPEN7
 from multimodal_fer.media.container import probe
 from multimodal_fer.media.frames import iter_frames
 from multimodal_fer.media.sound import read_audio
+from multimodal_fer.training.run import provenance, without_folder
 from multimodal_fer.types import SAMPLE_RATE
 from recipes.open import answer_tables, tables
 from recipes.open.voice.corpora import Clip
@@ -101,9 +102,10 @@ def test_settings_of_the_command():
             evaluate.read_settings(wrong)
     with pytest.raises(ConfigError, match="unknown kind 'smells'"):
         evaluate.main("smells", "a")
-    assert evaluate.without_folder("/data/ravdess") == "FOLDER"
-    assert evaluate.without_folder("bundle=/data/mine") == "bundle=FOLDER"
-    assert evaluate.without_folder("limit=3") == "limit=3"
+    assert without_folder("/data/ravdess") == "FOLDER"
+    assert without_folder("bundle=/data/mine") == "bundle=FOLDER"
+    assert without_folder("limit=3") == "limit=3"
+    assert provenance("python -m a /data/b c=/d e")["command"] == "python -m a FOLDER c=FOLDER e"
 
 
 def clips_of(corpus, speakers):
