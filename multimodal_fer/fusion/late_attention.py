@@ -151,15 +151,15 @@ class LateAttention(nn.Module):
         return Fused(prior + evidence_BMK.sum(1) / count_B1**self.power, attention_BM)
 
     def predict(
-        self, evidence: Mapping[str, Evidence], present_BM: Tensor
+        self, evidence: Mapping[str, Evidence], present_BM: Tensor, log_prior: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return calibrated probabilities (B, K) and the attention (B, M).
 
         If one modality alone is present, its own probabilities are returned, summed by label name: the
         network could only add its prior. If all present modalities have the same strongest label, its
-        probability is at least the largest of theirs.
+        probability is at least the largest of theirs. For `log_prior` see `forward`.
         """
-        fused = self(evidence, present_BM)
+        fused = self(evidence, present_BM, log_prior)
         present_BM = present_BM.to(fused.logits.dtype)
         powers_M = 2 ** torch.arange(len(self.modalities), device=present_BM.device)
         pattern_B = (present_BM.long() * powers_M).sum(1)

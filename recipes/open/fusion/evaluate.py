@@ -81,7 +81,7 @@ def predictions(model: LateAttention, fitted: Fitted, paired: Paired) -> dict[st
     log_scores_BMK = scores_BMK.clamp(min=baselines.SMALLEST).log()
     frequencies_MK = torch.tensor([model.config.frequencies[name] for name in names])
     found = {
-        LATE: predict_with_prior(model, paired),
+        LATE: model.predict(paired.evidence, paired.present, paired.log_prior)[0],
         "mean of scores": mean_of_scores(scores_BMK, paired.present),
         "product rule": baselines.product_of_ratios(
             scores_BMK[:, shown], frequencies_MK, paired.log_prior
@@ -90,16 +90,6 @@ def predictions(model: LateAttention, fitted: Fitted, paired: Paired) -> dict[st
     for name, way in fitted.items():
         found[name] = way(log_scores_BMK, paired.present, paired.log_prior).softmax(1)
     return found | {f"{name} alone": scores_BMK[:, model.modalities.index(name)] for name in names}
-
-
-def predict_with_prior(model: LateAttention, paired: Paired) -> Tensor:
-    """Return the answer of late attention if the prior of its config were that of the samples."""
-    own = model.log_prior
-    try:
-        model.log_prior = paired.log_prior
-        return model.predict(paired.evidence, paired.present)[0]
-    finally:
-        model.log_prior = own
 
 
 def patterns_of(modalities: Sequence[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
