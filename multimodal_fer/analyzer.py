@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -198,11 +199,11 @@ class Analyzer:
         if not media.has_audio:
             warn("the recording has no sound")
             return speech
-        blocks = iter_audio(media.path, warn=warn)
-        for speech in transcribe(blocks, self.recogniser, self.language):
-            report("listen", speech.duration, media.duration)
-            if stop.is_set():
-                return speech
+        with closing(iter_audio(media.path, warn=warn)) as blocks:
+            for speech in transcribe(blocks, self.recogniser, self.language):
+                report("listen", speech.duration, media.duration)
+                if stop.is_set():
+                    return speech
         if speech.duration == 0:
             warn("nothing in the sound track can be decoded")
         elif not speech.spans:
@@ -222,10 +223,12 @@ class Analyzer:
             return faces
         classifier = FrameClassifier(self.bundle.face, self.device)
         last, ends = 0.0, [0.0]
-        for frame in iter_frames(media.path, self.frame_rate, warn=warn, ended=ends.append):
-            classifier.add(frame)
-            last = frame.time
-            report("watch", last, media.duration)
+        frames = iter_frames(media.path, self.frame_rate, warn=warn, ended=ends.append)
+        with closing(frames):  # the decoder's threads end here, also after an error or Ctrl+C
+            for frame in frames:
+                classifier.add(frame)
+                last = frame.time
+                report("watch", last, media.duration)
         # The last sampled frame is shown until the next sampling time or the end of the video.
         faces = classifier.finish(min(1 / self.frame_rate, max(ends[-1] - last, SHORTEST)))
         if not faces.rows:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from multimodal_fer.labels import NEUTRAL, PLEASANT, UNPLEASANT, rounded, strongest, valence_of
+from multimodal_fer.labels import NEUTRAL, rounded, strongest, valence_of
 
 SAMPLE_RATE = 16_000  # Hz, mono, for speech recognition and voice features alike
 Waveform = NDArray[numpy.float32]
@@ -26,6 +26,8 @@ SEGMENT_FIELDS = (
     *("attention", "coverage", "by_modality", "valence", "valences", "expressiveness"),
     *("fine", "text_valence"),
 )
+
+CLEAR_VALENCE = 0.5  # beyond this, a modality is clearly pleasant or unpleasant
 
 Scores = dict[str, float]
 Image = NDArray[numpy.uint8]
@@ -185,16 +187,11 @@ class Segment:
     def conflict(self) -> tuple[str, ...]:
         """Return the modalities that contradict each other, such as a smile and angry words.
 
-        One has more than half of its probability on pleasant labels, another on unpleasant ones.
+        The valence of one is above 0.5 and that of another below -0.5.
         """
-        pleased, displeased = (
-            tuple(
-                name
-                for name, scores in self.by_modality.items()
-                if scores and sum(scores.get(label, 0.0) for label in labels) > 0.5
-            )
-            for labels in (PLEASANT, UNPLEASANT)
-        )
+        known = {name: value for name, value in self.valences.items() if value is not None}
+        pleased = tuple(name for name, value in known.items() if value > CLEAR_VALENCE)
+        displeased = tuple(name for name, value in known.items() if value < -CLEAR_VALENCE)
         return (*pleased, *displeased) if pleased and displeased else ()
 
     def __post_init__(self) -> None:

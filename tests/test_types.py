@@ -63,6 +63,10 @@ def test_a_smile_over_angry_words_is_a_conflict():
     assert conflict(face=smile, voice=calm, text=words) == ("face", "text")
     assert conflict(face=smile, voice=smile, text=calm) == ()
     assert conflict(face=smile, voice=None, text=None) == conflict(face=words, text=calm) == ()
+    # Unpleasant words whose labels are neutral, such as disappointment, contradict a smile.
+    flat = {"face": smile, "voice": None, "text": calm}
+    valued = Segment(0, 1, None, 0, None, False, {}, {}, {}, flat, text_valence=-0.7)
+    assert valued.conflict == ("face", "text")
     # Unpleasant labels that exceed a half together contradict a smile as well.
     assert conflict(face={"contempt": 0.6, "neutral": 0.4}, voice=smile) == ("voice", "face")
 

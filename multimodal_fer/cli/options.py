@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -64,7 +64,19 @@ def explained(interrupted: str = "") -> Iterator[None]:
         if not interrupted:
             raise
         say(interrupted)
-        raise typer.Exit(INTERRUPTED) from None
+        leave(INTERRUPTED)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without the teardown of the interpreter.
+
+    After Ctrl+C a decoder or a network may have stopped anywhere; tearing down the native libraries in that
+    state has ended processes with SIGABRT instead of their exit code. Files are complete before this.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def end_at_second_interrupt() -> None:

@@ -1,6 +1,6 @@
 """Sample the frames of a video at a chosen rate, upright and with square pixels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from os import PathLike
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ def iter_frames(
     start: float = 0.0,
     warn: Warn = logger.warning,
     ended: Callable[[float], None] = lambda _: None,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Yield about `rate` frames per second, upright and with square pixels.
 
     Each is the first frame at or after a sampling time (a multiple of 1 / `rate`) and keeps its own

@@ -1,7 +1,7 @@
 """Read the sound of a recording on the container's clock; gaps become silence."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from os import PathLike
 from typing import Any
 
@@ -20,7 +20,7 @@ STEADY = 0.5  # seconds for which sound has to be longer than its stamps say to 
 
 def iter_audio(
     path: str | PathLike[str], *, block: float = 30.0, warn: Warn = logger.warning
-) -> Iterator[tuple[float, Waveform]]:
+) -> Generator[tuple[float, Waveform], None, None]:
     """Yield the sound in blocks: the start in seconds and a mono 16 kHz float32 waveform in [-1, 1].
 
     Blocks of `block` seconds follow each other without a gap from zero on. Silence fills the time before

@@ -1,7 +1,7 @@
 """Find the moments that are most worth watching, each with a sentence that says why."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -107,17 +107,23 @@ def _conflicts(segments: Sequence[Segment]) -> list[Moment]:
     for number, segment in enumerate(segments):
         if not segment.conflict:
             continue
-        sides = []
-        for manner, labels in (("pleasant", PLEASANT), ("unpleasant", UNPLEASANT)):
-            shares = {n: _sum(segment.by_modality[n] or {}, labels) for n in segment.conflict}
-            name = max(shares, key=shares.__getitem__)
-            scores = segment.by_modality[name] or {}
-            mostly = strongest({label: scores[label] for label in scores if label in labels})
-            sides.append((shares[name], f"{name} {manner} ({shares[name]:.0%}, mostly {mostly})"))
-        sentence = f"{_capital(sides[0][1])}, but {sides[1][1]}{_quote([segment])}"
-        strength = min(sides[0][0], sides[1][0])
+        found = {name: segment.valences[name] or 0.0 for name in segment.conflict}
+        most, least = max(found, key=found.__getitem__), min(found, key=found.__getitem__)
+        pleasant = f"{most} pleasant ({_impression(segment, most, PLEASANT)})"
+        unpleasant = f"{least} unpleasant ({_impression(segment, least, UNPLEASANT)})"
+        sentence = f"{_capital(pleasant)}, but {unpleasant}{_quote([segment])}"
+        strength = min(found[most], -found[least])
         moments.append(_moment("Modalities in conflict", number, [segment], sentence, strength))
     return moments
+
+
+def _impression(segment: Segment, name: str, labels: Set[str]) -> str:
+    """Return the valence of a modality and its main label; of words, the most probable fine label."""
+    scores = segment.by_modality[name] or {}
+    main = strongest({label: scores[label] for label in scores if label in labels})
+    if name == "text" and segment.fine:
+        main = next(iter(segment.fine))
+    return f"valence {segment.valences[name]:+.2f}, mostly {main}"
 
 
 def _surprises(segments: Sequence[Segment]) -> list[Moment]:

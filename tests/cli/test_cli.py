@@ -143,7 +143,8 @@ def test_interrupting_keeps_finished_answers(clip, tmp_path, portrait):
     ]  # fmt: skip
     # Processes of a shell's background job inherit that Ctrl+C is ignored; a user's command does not.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    told = {**os.environ, "PYTHONFAULTHANDLER": "1"}  # where it stood if native code ends it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=told)
     signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not (tmp_path / "out" / "one two.json").exists():
@@ -151,7 +152,7 @@ def test_interrupting_keeps_finished_answers(clip, tmp_path, portrait):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
     assert "interrupted" in stderr and "Traceback" not in stderr
     json.loads((tmp_path / "out" / "one two.json").read_text())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["one two.json"]

@@ -35,7 +35,7 @@ from recipes.open.text import evaluate as text_evaluate
 from recipes.open.text import train as text_recipe
 from recipes.open.text.corpora import Sample, labels_of_corpora, read_texts, targets_of
 from recipes.open.voice import evaluate as voice_evaluate
-from recipes.open.voice import folds, head, prepare
+from recipes.open.voice import folds, head, moments, prepare
 from recipes.open.voice import train as voice_recipe
 from recipes.open.voice.corpora import deal_speakers, read_corpus
 from recipes.open.voice.margins import vary_margins
@@ -211,6 +211,8 @@ def test_folds_are_measured_for_every_corpus(corpora, results, tmp_path, monkeyp
     assert {"none", "all", "10 neutral", "30 lacking"} < set(found["summary"])
     with pytest.raises(ConfigError, match="set versions to at least 1"):
         folds.main(str(corpora / "speech"), "versions=0")
+    with pytest.raises(ConfigError, match="at most 4 versions, found versions = 5"):
+        folds.main(str(corpora / "speech"), "versions=5")
 
 
 def test_references_are_made_as_they_will_be_in_use():
@@ -226,6 +228,25 @@ def test_references_are_made_as_they_will_be_in_use():
     torch.testing.assert_close(found.mean[1], pool[1])  # itself alone
     assert found.variance[1].abs().max() < 1e-5 and found.variance[2].min() > 0.05
     assert torch.equal(found.count, counts)
+
+
+def test_versions_of_a_clip_are_what_their_names_say():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4 * SAMPLE_RATE, generator=generator) * 0.1
+    noise[: int(1.5 * SAMPLE_RATE)] = noise[int(2.5 * SAMPLE_RATE) :] = (
+        0  # speech from 1.5 to 2.5 s
+    )
+    found = {
+        name: moments.make_version(name, [noise] * 8, [(1.5, 2.5)] * 8, generator)
+        for name in moments.VERSIONS
+    }
+    assert torch.equal(found["published"][0], noise.expand(8, -1))
+    for name in ("close", "telephone"):
+        seconds = found[name][1] / SAMPLE_RATE
+        assert seconds.min() >= 0.7 and seconds.max() <= 2.0 and seconds.unique().numel() > 4
+    power = torch.fft.rfft(found["telephone"][0]).abs().square().mean(0)
+    above = power[len(power) * 5 // 8 :]  # 5 kHz
+    assert above.mean() < 1e-3 * power[len(power) // 8 : len(power) // 4].mean()
 
 
 def test_everything_from_corpora_to_an_answer(corpora, results, tmp_path):

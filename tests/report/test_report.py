@@ -208,7 +208,7 @@ def test_moments_are_in_order_with_what_happened():
     conflict = titled["Modalities in conflict"]
     assert conflict.start == 6
     assert conflict.sentence.startswith(
-        "Face pleasant (90%, mostly happiness), but text unpleasant (85%, mostly anger)"
+        "Face pleasant (valence +0.83, mostly happiness), but text unpleasant (valence -0.80, mostly anger)"
     )
     found = find_moments(eventful())
     assert len(found) == 5

@@ -59,9 +59,7 @@ def measure_fold(name: str, speech: Speech) -> dict[str, Any]:
             logits = trained.model.judge(moments).logits.detach()
             references = by_reference(trained.model, moments, part.labels, clips)
         else:
-            # Half the time of float32, and the precision in which the moments for training are computed.
-            with torch.autocast("cpu", torch.bfloat16, isinstance(trained.model, WhisperVoice)):
-                logits = predict_voices(trained.model, change(waveforms))
+            logits = predict_voices(trained.model, change(waveforms))
         scores = (logits / trained.model.config.temperature).softmax(1).numpy()
         conditions[condition] = report_of(scores, truth, labels)
         if condition == "clean":

@@ -82,17 +82,29 @@ def make_reference(
     return Reference(counts_B1, mean_BF, (square_BF - mean_BF.square()).clamp(min=0))
 
 
+def version_weights(versions: int) -> Tensor:
+    """Return the chance of each version (V,) to be that of all clips of a draw: half as published."""
+    weights = torch.ones(versions)
+    weights[0] = max(versions - 1, 1)
+    return weights / weights.sum()
+
+
 def draw_samples(
     clips: SpeakerClips, count: int, neutral: int, generator: torch.Generator
 ) -> Drawn:
-    """Return samples of one speaker, each with its own reference; half of the draws are as published."""
+    """Return samples of one speaker, each with its own reference.
+
+    Half of the draws take all clips in one version, most often as published, as those of one recording are
+    alike; the other half take each clip in a version of its own.
+    """
     versions, total = clips.moments.shape[:2]
+    alike = torch.rand(1, generator=generator).item() < 0.5
+    common = torch.multinomial(version_weights(versions), 1, generator=generator)
 
     def draw(picks: Tensor) -> Tensor:
-        chosen = torch.randint(versions, (len(picks),), generator=generator) * (not clean)
-        return clips.moments[chosen, picks].float()
+        drawn = torch.randint(versions, (len(picks),), generator=generator)
+        return clips.moments[common if alike else drawn, picks].float()
 
-    clean = torch.rand(1, generator=generator).item() < 0.5
     pool = torch.randperm(total, generator=generator)[:POOL]
     picks = torch.randint(total, (count,), generator=generator)
     kinds = torch.randint(len(MIXTURES), (count,), generator=generator)
