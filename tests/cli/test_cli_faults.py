@@ -169,6 +169,28 @@ def test_a_second_interrupt_ends_at_once():
     assert "Traceback" not in stderr
 
 
+ABORTING = """
+import atexit, os, signal, time
+from multimodal_fer.cli.options import explained
+signal.signal(signal.SIGINT, signal.default_int_handler)
+atexit.register(os.abort)  # as native libraries may at the end of an interrupted process
+with explained("interrupted"):
+    print("ready", flush=True)
+    time.sleep(20)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals as POSIX does")
+def test_an_interrupted_process_is_not_torn_down():
+    process = subprocess.Popen(
+        [sys.executable, "-c", ABORTING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline().strip() == "ready"
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=15)
+    assert process.returncode == options.INTERRUPTED and stderr.strip() == "interrupted"
+
+
 def test_threads_sleep_while_they_wait(tmp_path):
     """Check that the command sets it before any library with threads is loaded, and keeps a choice."""
     program = (
