@@ -39,7 +39,7 @@ from recipes.open.voice.train import VoiceTrainConfig
 
 RESULTS = Path(__file__).parent.parent / "results"
 SETTINGS = Path(__file__).with_name("voice.toml")
-STEPS = 300  # of a training
+STEPS = 150  # of a training
 COUNTS = (5, 10, 30)  # utterances of a reference
 FOLDS = {"ravdess": 5}  # others: each speaker is left out once
 
