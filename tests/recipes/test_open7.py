@@ -23,7 +23,9 @@ from recipes.open.fusion import evaluate as fusion_evaluate
 
 ANSWERS = ROOT / "tests" / "data" / "usability_answers.csv"
 MEGABYTES = 40  # of the parts of the bundle
-SECONDS = 0.06  # for one utterance; 33 ms on one idle core
+PRODUCTS = (
+    5.0  # an utterance may take as long as so many products of 1,024 x 1,024 matrices; it takes 2.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +105,15 @@ def test_an_utterance_takes_little_time(silent_analyzer):
         predictor.fuse([{"voice": voice, "text": words}])
         return time.perf_counter() - started
 
-    once()
-    # Tests of another process may take the memory's bandwidth for a while, so it may take several tries.
-    assert any(once() < SECONDS for _ in range(100))
+    def product() -> float:
+        started = time.perf_counter()
+        torch.mm(matrix, matrix)
+        return time.perf_counter() - started
+
+    matrix = torch.rand(1024, 1024)
+    once(), product()
+    # Processors differ, and tests of another process slow both: compare with what this one can do.
+    assert min(once() for _ in range(30)) < PRODUCTS * min(product() for _ in range(30))
 
 
 @pytest.fixture(scope="module")
