@@ -112,8 +112,10 @@ def test_an_utterance_takes_little_time(silent_analyzer):
 
     matrix = torch.rand(1024, 1024)
     once(), product()
-    # Processors differ, and tests of another process slow both: compare with what this one can do.
-    assert min(once() for _ in range(30)) < PRODUCTS * min(product() for _ in range(30))
+    # Processors differ: compare with what this one can do. Tests of another process may take the memory's
+    # bandwidth for a while, so it may take several tries.
+    limit = PRODUCTS * min(product() for _ in range(30))
+    assert any(once() < limit for _ in range(100))
 
 
 @pytest.fixture(scope="module")
