@@ -70,8 +70,8 @@ def explained(interrupted: str = "") -> Iterator[None]:
 def leave(code: int) -> NoReturn:
     """End the process without the teardown of the interpreter.
 
-    After Ctrl+C a decoder or a network may have stopped anywhere; tearing down the native libraries in that
-    state has ended processes with SIGABRT instead of their exit code. Files are complete before this.
+    After Ctrl+C a decoder or a network may have stopped anywhere; tearing down native libraries in that
+    state can end the process with SIGABRT instead of its exit code. Files are complete before this.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):

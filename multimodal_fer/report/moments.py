@@ -119,10 +119,11 @@ def _conflicts(segments: Sequence[Segment]) -> list[Moment]:
 
 def _impression(segment: Segment, name: str, labels: Set[str]) -> str:
     """Return the valence of a modality and its main label; of words, the most probable fine label."""
-    scores = segment.by_modality[name] or {}
-    main = strongest({label: scores[label] for label in scores if label in labels})
     if name == "text" and segment.fine:
         main = next(iter(segment.fine))
+    else:
+        scores = segment.by_modality[name] or {}
+        main = strongest({label: scores[label] for label in scores if label in labels})
     return f"valence {segment.valences[name]:+.2f}, mostly {main}"
 
 

@@ -140,6 +140,13 @@ def test_quiet_and_redirected_output(tmp_path):
     assert b"Traceback" not in done.stderr
 
 
+def start(program):
+    """Start a Python program whose output is read line by line."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 TWICE = """
 import signal, sys, time
 from multimodal_fer.cli.options import explained
@@ -156,9 +163,7 @@ with explained("interrupted"):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals as POSIX does")
 def test_a_second_interrupt_ends_at_once():
-    process = subprocess.Popen(
-        [sys.executable, "-c", TWICE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start(TWICE)
     assert process.stdout is not None
     for line in ("ready", "cleaning"):
         assert process.stdout.readline().strip() == line
@@ -182,9 +187,7 @@ with explained("interrupted"):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals as POSIX does")
 def test_an_interrupted_process_is_not_torn_down():
-    process = subprocess.Popen(
-        [sys.executable, "-c", ABORTING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start(ABORTING)
     assert process.stdout is not None and process.stdout.readline().strip() == "ready"
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=15)

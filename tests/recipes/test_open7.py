@@ -23,9 +23,7 @@ from recipes.open.fusion import evaluate as fusion_evaluate
 
 ANSWERS = ROOT / "tests" / "data" / "usability_answers.csv"
 MEGABYTES = 40  # of the parts of the bundle
-PRODUCTS = (
-    5.0  # an utterance may take as long as so many products of 1,024 x 1,024 matrices; it takes 2.5
-)
+PRODUCTS = 5.0  # of 1,024 x 1,024 matrices, in whose time one utterance is judged; it takes 2.5
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +109,8 @@ def test_an_utterance_takes_little_time(silent_analyzer):
         return time.perf_counter() - started
 
     matrix = torch.rand(1024, 1024)
-    once(), product()
+    once()
+    product()
     # Processors differ: compare with what this one can do. Tests of another process may take the memory's
     # bandwidth for a while, so it may take several tries.
     limit = PRODUCTS * min(product() for _ in range(30))
